@@ -1,1 +1,31 @@
 """Networks: they know torch only."""
+
+from deepcluster_sk.modules._autoencoders import (
+    ARCHITECTURES,
+    Autoencoder,
+    AutoencoderOutput,
+    ConvAutoencoder,
+    MLPAutoencoder,
+    build_autoencoder,
+    perceptron,
+)
+from deepcluster_sk.modules._tensorized import (
+    StackedMLP,
+    StackedModule,
+    StackedProjection,
+    TensorizedModule,
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "Autoencoder",
+    "AutoencoderOutput",
+    "ConvAutoencoder",
+    "MLPAutoencoder",
+    "StackedMLP",
+    "StackedModule",
+    "StackedProjection",
+    "TensorizedModule",
+    "build_autoencoder",
+    "perceptron",
+]

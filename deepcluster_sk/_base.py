@@ -1,0 +1,486 @@
+"""The one ``fit``: validation, seeds, phases, several starts, the predict path."""
+
+import numbers
+import warnings
+from functools import partial
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from deepcluster_sk._callbacks import Progress, history_rows
+from deepcluster_sk._net import ClusterNet, Rows
+from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
+from deepcluster_sk.modules import ARCHITECTURES
+
+OPTIMIZERS = {
+    # Fused: one kernel for all parameters; a third of a small network's step.
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+}
+
+
+def resolve_device(device):
+    """The torch device that ``device`` names.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or has no such device here.
+    """
+    if isinstance(device, str) and device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here: {error}. Use 'auto' or 'cpu'."
+        ) from error
+    return resolved
+
+
+def add_noise(noise_std, x, generator):
+    """``x`` plus independent Gaussian noise of the given standard deviation."""
+    noise = torch.empty_like(x).normal_(generator=generator)
+    return torch.add(x, noise, alpha=noise_std)
+
+
+class Run:
+    """One training run: what a method's ``_phases`` may look at between phases.
+
+    Attributes
+    ----------
+    net : ClusterNet
+        The initialised net.
+    rows : Rows
+        The training data on the device.
+    y : ndarray or None
+        What the user passed as ``y``.
+    random_state : numpy.random.RandomState
+        Source of every choice made outside torch.
+    history : list of dict
+        Rows of ``history_`` so far.
+    """
+
+    def __init__(self, net, rows, y, random_state, callbacks, verbose):
+        self.net = net
+        self.rows = rows
+        self.y = y
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.history = []
+        self.n_iter = 0
+
+    @property
+    def module(self):
+        """The module being trained."""
+        return self.net.module_
+
+    def apply(self, function):
+        """``function`` of the training rows, in chunks and without gradients."""
+        return self.net.apply(function, self.rows)
+
+    def train(self, phase):
+        """Train through one phase and keep its history."""
+        if phase.epochs <= 0:
+            return
+        net = self.net
+        lr = {} if phase.lr is None else {"lr": phase.lr}
+        net.set_params(criterion=phase.criterion, **lr)
+        net.phase_, net.corrupt_ = phase.name, phase.corrupt
+        net.initialize_history()
+        callbacks = [*phase.callbacks, *self.callbacks]
+        if self.verbose:
+            callbacks.append(Progress(phase.name, phase.epochs))
+        net.callbacks_ = [(type(c).__name__, c.initialize() or c) for c in callbacks]
+        net.partial_fit(self.rows, epochs=phase.epochs)
+        self.record(history_rows(net.history, phase.name))
+
+    def record(self, rows):
+        """Append rows of ``history_``, one per epoch or sweep."""
+        self.history += rows
+        self.n_iter += len(rows)
+
+
+class BaseDeepEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Everything that an estimator on a torch module needs, but its mathematics.
+
+    A method defines ``_module_spec`` (the network), ``_phases`` (what is minimised
+    and when) and ``_row_objective`` (the objective of each row, for ``score`` and
+    for the choice among ``n_init`` runs). A method that does not train by gradient
+    overrides ``_optimize`` instead of ``_phases``.
+    """
+
+    _parameter_constraints = {
+        "latent_dim": [Interval(numbers.Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", None],
+        "architecture": [StrOptions(set(ARCHITECTURES)), callable],
+        "image_shape": ["array-like", None],
+        "pretrain_epochs": [Interval(numbers.Integral, 0, None, closed="left")],
+        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left")],
+        "batch_size": [Interval(numbers.Integral, 1, None, closed="left")],
+        "lr": [Interval(numbers.Real, 0, None, closed="neither")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
+        "tol": [Interval(numbers.Real, 0, None, closed="left")],
+        "device": [str, torch.device],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    # --- what a method defines ------------------------------------------------
+
+    def _module_spec(self, n_features):
+        """A callable and its keyword arguments, which build the module."""
+        raise NotImplementedError
+
+    def _phases(self, run):
+        """Yield the phases in order; code between them sees the trained module."""
+        raise NotImplementedError
+
+    def _row_objective(self, module, x):
+        """Objective of each row of a batch, ``(n, d) -> (n,)``."""
+        raise NotImplementedError
+
+    def _optimize(self, run):
+        """Find the parameters; by default, train through the phases."""
+        for phase in self._phases(run):
+            run.train(phase)
+
+    def _n_runs(self):
+        """Number of starts; the one with the lowest objective is kept."""
+        return self.n_init
+
+    # --- fit ------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train on the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Real numbers of any dtype; they are converted to float32.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter is refused, before any training.
+        ConvergenceError
+            If a loss term or the embedding is no longer finite.
+        """
+        self._forget()
+        try:
+            self._fit(X, y)
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def _forget(self):
+        """Remove every fitted attribute: nothing half-fitted is left."""
+        for name in [n for n in vars(self) if n.endswith("_") and n[0] != "_"]:
+            delattr(self, name)
+
+    def _fit(self, X, y):
+        X = self._validate_training_data(X)
+        y = self._validate_target(X, y)
+        device = resolve_device(self.device)
+        rows = Rows(X, device)
+        random_state = check_random_state(self.random_state)
+        best = None
+        for _ in range(self._n_runs()):
+            run = self._one_run(rows, y, random_state)
+            if best is None or run.objective < best.objective:
+                best = run
+        self._keep(best)
+
+    def _one_run(self, rows, y, random_state):
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        net = self._make_net(rows.X.shape[1], rows.X.device, seed)
+        private = np.random.RandomState(seed)
+        run = Run(net, rows, y, private, self.callbacks or (), self.verbose)
+        self._optimize(run)
+        self._evaluate(run)
+        return run
+
+    def _evaluate(self, run):
+        """Fill in what is known of a run once it is trained."""
+        run.objective = self._objective(run.net, run.rows)
+        if not np.isfinite(run.objective):
+            raise ConvergenceError(
+                f"Training diverged: the objective at the end is {run.objective}. "
+                "Lower lr, or scale the data."
+            )
+
+    def _keep(self, run):
+        run.net.trim_for_prediction()
+        self.net_ = run.net
+        self.module_ = run.net.module_
+        self.history_ = run.history
+        self.n_iter_ = run.n_iter
+        self.objective_ = run.objective
+        self._n_features_out = self.latent_dim
+
+    def _make_net(self, n_features, device, seed):
+        build, kwargs = self._module_spec(n_features)
+        optimizer = (
+            OPTIMIZERS[self.optimizer]
+            if isinstance(self.optimizer, str)
+            else self.optimizer
+        )
+        return ClusterNet(
+            module=build,
+            criterion=torch.nn.Module,  # each phase brings its own
+            optimizer=optimizer,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            train_split=None,
+            verbose=0,
+            device=str(device),
+            seed=seed,
+            # Our own networks draw nothing in training; a user's may (dropout).
+            draws_random_numbers=callable(self.architecture),
+            **{f"module__{name}": value for name, value in kwargs.items()},
+        ).initialize()
+
+    # --- validation -----------------------------------------------------------
+
+    def _validate_training_data(self, X):
+        X = validate_data(self, X, dtype=np.float32, order="C")
+        name = type(self).__name__
+        sizes = self.hidden_layer_sizes
+        if sizes is not None and not all(
+            isinstance(size, numbers.Integral) and size >= 1 for size in sizes
+        ):
+            raise ValueError(
+                f"The 'hidden_layer_sizes' parameter of {name} must hold integers in "
+                f"the range [1, inf). Got {sizes!r} instead."
+            )
+        for callback in self.callbacks or ():
+            if not isinstance(callback, Callback):
+                raise TypeError(
+                    f"The 'callbacks' parameter of {name} must hold instances of "
+                    f"skorch.callbacks.Callback. Got {callback!r} instead."
+                )
+        self._validate_image_shape(X.shape[1])
+        return X
+
+    def _validate_image_shape(self, n_features):
+        name, shape = type(self).__name__, self.image_shape
+        if shape is None:
+            if isinstance(self.architecture, str) and self.architecture == "conv":
+                raise ValueError(
+                    f"architecture='conv' of {name} needs image_shape=(C, H, W), with "
+                    f"C * H * W = {n_features}, the number of columns of X."
+                )
+            return
+        if len(shape) != 3 or not all(
+            isinstance(side, numbers.Integral) and side >= 1 for side in shape
+        ):
+            raise ValueError(
+                f"The 'image_shape' parameter of {name} must be three positive "
+                f"integers (C, H, W). Got {shape!r} instead."
+            )
+        if np.prod(shape) != n_features:
+            raise ValueError(
+                f"image_shape={tuple(shape)} of {name} means rows of "
+                f"{np.prod(shape)} values, but X has {n_features} features."
+            )
+
+    def _validate_target(self, X, y):
+        """Y is ignored, whatever it holds, unless a method reads it."""
+        return None
+
+    def _check_data(self, X):
+        """Validate data to predict on."""
+        return validate_data(self, X, dtype=np.float32, order="C", reset=False)
+
+    # --- the predict path -----------------------------------------------------
+
+    def _map(self, hook, X):
+        """``hook(module, x)`` over the rows of X, as an array."""
+        check_is_fitted(self)
+        X = self._check_data(X)
+        return self.net_.apply(partial(hook, self.module_), X).cpu().numpy()
+
+    def _objective(self, net, X):
+        """Mean objective of rows; a method whose objective is no mean overrides it."""
+        objective = partial(self._row_objective, net.module_)
+        return float(net.apply(objective, X).double().mean())
+
+    def transform(self, X):
+        """Embed the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, latent_dim), float32
+            The code of each row.
+        """
+        return self._map(self._embed, X)
+
+    def _embed(self, module, x):
+        return module.encode(x)
+
+    def score(self, X, y=None):
+        """Minus the objective per sample: larger is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float
+            On the training data, ``-objective_``.
+        """
+        check_is_fitted(self)
+        return -self._objective(self.net_, self._check_data(X))
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class ReconstructionMixin:
+    """Methods of estimators that can reconstruct their input."""
+
+    def reconstruct(self, X):
+        """Encode and decode the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        reconstruction : ndarray of shape (n_samples, n_features), float32
+            In the units of X.
+        """
+        return self._map(self._reconstruct, X)
+
+    def _reconstruct(self, module, x):
+        return module.decode(module.encode(x))
+
+    def score_samples(self, X):
+        """Minus the reconstruction error of each row: low values are anomalies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float32
+            Minus the squared error, averaged over the features.
+        """
+        return self._map(self._row_score, X)
+
+    def _row_score(self, module, x):
+        return -(x - self._reconstruct(module, x)).square().mean(-1)
+
+
+class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
+    """A deep estimator that assigns each row to one of ``n_clusters`` clusters.
+
+    A method adds ``_assign`` to what ``BaseDeepEstimator`` asks for.
+    """
+
+    _parameter_constraints = {
+        **BaseDeepEstimator._parameter_constraints,
+        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
+    }
+
+    def _assign(self, module, x):
+        """Cluster of each row of a batch, ``(n, d) -> (n,)``."""
+        raise NotImplementedError
+
+    def _validate_training_data(self, X):
+        X = super()._validate_training_data(X)
+        if len(X) < self.n_clusters:
+            raise ValueError(
+                f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
+            )
+        return X
+
+    def _evaluate(self, run):
+        super()._evaluate(run)
+        assign = partial(self._assign, run.module)
+        run.labels = run.apply(assign).cpu().numpy().astype(np.int32)
+
+    def _keep(self, run):
+        super()._keep(run)
+        self.labels_ = run.labels
+        n_used = len(np.unique(run.labels))
+        if n_used < self.n_clusters:
+            warnings.warn(
+                f"{type(self).__name__} uses {n_used} of {self.n_clusters} clusters: "
+                "the others ended without samples. Fewer clusters, or more starts "
+                "(n_init), may suit the data better.",
+                ClusterCollapseWarning,
+                stacklevel=4,
+            )
+
+    def predict(self, X):
+        """Assign the rows of X to clusters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Indices of clusters, from 0 to ``n_clusters - 1``.
+        """
+        return self._map(self._assign, X).astype(np.int32)

@@ -1,0 +1,76 @@
+"""Callbacks: when something happens during training, never what is minimised."""
+
+import numpy as np
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+from deepcluster_sk._net import StopTraining
+
+
+class StopOnPlateau(Callback):
+    """End the phase when the loss has stopped falling.
+
+    The best loss of the last ``patience`` epochs is compared with the best one
+    before them, so that the noise of single epochs does not matter.
+
+    Parameters
+    ----------
+    tol : float
+        Smallest relative improvement that counts.
+    patience : int, default=10
+        Number of epochs looked at.
+    """
+
+    def __init__(self, tol, patience=10):
+        self.tol = tol
+        self.patience = patience
+
+    def on_epoch_end(self, net, **kwargs):
+        """Compare the last epochs with those before."""
+        losses = net.history[:, "train_loss"]
+        if self.tol <= 0 or len(losses) <= self.patience:
+            return
+        before, recent = min(losses[: -self.patience]), min(losses[-self.patience :])
+        if before - recent <= self.tol * abs(before):
+            raise StopTraining
+
+
+class Progress(Callback):
+    """A progress bar over the epochs of a phase, with the current loss.
+
+    Parameters
+    ----------
+    name : str
+        Name of the phase.
+    epochs : int
+        Its length.
+    """
+
+    def __init__(self, name, epochs):
+        self.name = name
+        self.epochs = epochs
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar."""
+        self.bar_ = tqdm(total=self.epochs, desc=self.name, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Advance it by one epoch."""
+        self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.4g}")
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Close it."""
+        self.bar_.close()
+
+
+def history_rows(history, phase):
+    """Rows of ``history_`` for one phase, from skorch's history."""
+    rows = []
+    for epoch, recorded in enumerate(history, start=1):
+        row = {"phase": phase, "epoch": epoch, "loss": recorded["train_loss"]}
+        for name, value in recorded.items():
+            if np.isscalar(value) and name not in ("train_loss", "train_batch_count"):
+                row[name] = value
+        rows.append(row)
+    return rows

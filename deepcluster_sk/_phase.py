@@ -1,0 +1,36 @@
+"""A stretch of training with one criterion."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from skorch.callbacks import Callback
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is minimised, for how long and how.
+
+    Parameters
+    ----------
+    name : str
+        Appears in ``history_``, in the progress bar and in errors.
+    criterion : torch.nn.Module
+        ``criterion(output, x, index)`` returns a dict of terms, whose sum is the
+        loss. Per-sample targets are buffers of it, read by ``index``.
+    epochs : int
+        Largest number of passes over the data.
+    lr : float or None, default=None
+        Learning rate; None takes the estimator's.
+    callbacks : sequence of skorch callbacks, default=()
+        Those of this phase only: when targets are refreshed, when to stop.
+    corrupt : callable or None, default=None
+        ``corrupt(x, generator)`` returns what the module sees instead of ``x``.
+    """
+
+    name: str
+    criterion: nn.Module
+    epochs: int
+    lr: float | None = None
+    callbacks: Sequence[Callback] = ()
+    corrupt: Callable | None = None

@@ -1,0 +1,207 @@
+"""The plain (denoising) autoencoder, as a transformer."""
+
+import numbers
+from functools import partial
+
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_array, check_is_fitted
+from torch import nn
+
+from deepcluster_sk._base import BaseDeepEstimator, ReconstructionMixin, add_noise
+from deepcluster_sk._callbacks import StopOnPlateau
+from deepcluster_sk._phase import Phase
+from deepcluster_sk.losses import mean_squared_error
+from deepcluster_sk.modules import build_autoencoder
+
+
+class _Reconstruction(nn.Module):
+    def forward(self, output, x, index):
+        return {"reconstruction": mean_squared_error(output.reconstruction, x)}
+
+
+class Autoencoder(ReconstructionMixin, BaseDeepEstimator):
+    """Autoencoder: compress rows to a short code and reconstruct them from it.
+
+    Minimises the squared error between the input and its reconstruction, averaged
+    over features and samples. With ``noise_std > 0`` the network sees noisy inputs
+    and learns to return the clean ones (a denoising autoencoder). Followed by
+    k-means it is the classic baseline of deep clustering:
+    ``make_pipeline(Autoencoder(), KMeans(10))``.
+
+    Parameters
+    ----------
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    noise_std : float, default=0.0
+        Standard deviation, in units of X, of the Gaussian noise added to the
+        inputs in training.
+    max_epochs : int, default=100
+        Largest number of passes over the data.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-4
+        Training stops when the best loss of the last 10 epochs is not lower, by
+        this relative amount, than the best before. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term.
+    n_iter_ : int
+        Number of epochs run.
+    objective_ : float
+        Mean squared reconstruction error of the training data at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    References
+    ----------
+    .. [1] G. E. Hinton and R. R. Salakhutdinov. Reducing the dimensionality of data
+       with neural networks. Science 313 (2006).
+    .. [2] P. Vincent et al. Stacked denoising autoencoders. JMLR 11 (2010).
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from deepcluster_sk import Autoencoder
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = Autoencoder(latent_dim=2, hidden_layer_sizes=(16,), random_state=0)
+    >>> make_pipeline(model, KMeans(3, random_state=0)).fit_predict(X).shape
+    (150,)
+    >>> model.reconstruct(X).shape
+    (150, 4)
+    """
+
+    _parameter_constraints = {
+        **BaseDeepEstimator._parameter_constraints,
+        "noise_std": [Interval(numbers.Real, 0, None, closed="left")],
+    }
+    _parameter_constraints.pop("pretrain_epochs")
+
+    def __init__(
+        self,
+        *,
+        latent_dim=10,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        noise_std=0.0,
+        max_epochs=100,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-4,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.noise_std = noise_std
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _module_spec(self, n_features):
+        return build_autoencoder, {
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "architecture": self.architecture,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "image_shape": self.image_shape,
+        }
+
+    def _phases(self, run):
+        yield Phase(
+            "reconstruction",
+            _Reconstruction(),
+            epochs=self.max_epochs,
+            callbacks=[StopOnPlateau(self.tol)],
+            corrupt=partial(add_noise, self.noise_std) if self.noise_std else None,
+        )
+
+    def _row_objective(self, module, x):
+        return (x - self._reconstruct(module, x)).square().mean(-1)
+
+    def inverse_transform(self, Z):
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, latent_dim)
+            Codes, as ``transform`` returns them.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float32
+            The rows that the decoder makes of them.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype="float32", order="C")
+        if Z.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
+                f"latent_dim={self.latent_dim}."
+            )
+        return self.net_.apply(self.module_.decode, Z).cpu().numpy()
+
+    def denoise(self, X):
+        """Reconstruct noisy rows; the same as ``reconstruct``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Noisy data.
+
+        Returns
+        -------
+        denoised : ndarray of shape (n_samples, n_features), float32
+            In the units of X.
+        """
+        return self.reconstruct(X)

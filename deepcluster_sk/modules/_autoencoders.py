@@ -1,0 +1,206 @@
+"""Autoencoders on rows of a matrix: multilayer perceptron and convolutional."""
+
+import inspect
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+ARCHITECTURES = ("mlp", "conv")
+DEFAULT_HIDDEN = {"mlp": (500, 500, 2000), "conv": (32, 64, 128)}
+
+
+class AutoencoderOutput(NamedTuple):
+    """What an autoencoder returns for a batch of n rows."""
+
+    embedding: Tensor  # (n, h)
+    reconstruction: Tensor  # (n, d)
+
+
+class Autoencoder(nn.Module):
+    """What training and prediction expect of an autoencoder.
+
+    A subclass defines ``encode``, ``(n, n_features) -> (n, latent_dim)``, and
+    ``decode``, the way back.
+    """
+
+    def forward(self, x):
+        """Encode and decode a batch of rows, ``(n, n_features)``."""
+        embedding = self.encode(x)
+        return AutoencoderOutput(embedding, self.decode(embedding))
+
+
+def perceptron(sizes):
+    """Linear layers of the given sizes with ReLU between them, linear at the end."""
+    layers = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class MLPAutoencoder(Autoencoder):
+    """Mirrored multilayer perceptron, ReLU between layers, linear code and output.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of a row.
+    latent_dim : int
+        Width of the code.
+    hidden_layer_sizes : sequence of int
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty
+        sequence gives a linear autoencoder.
+    """
+
+    def __init__(self, n_features, latent_dim, hidden_layer_sizes):
+        super().__init__()
+        sizes = [n_features, *hidden_layer_sizes, latent_dim]
+        self.encoder = perceptron(sizes)
+        self.decoder = perceptron(sizes[::-1])
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.encoder(x)
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return self.decoder(embedding)
+
+
+class ConvAutoencoder(Autoencoder):
+    """Strided convolutions down to a linear code, transposed ones back.
+
+    Each layer halves height and width (rounding up) and is followed by ReLU; the
+    layer next to the image sees 5 x 5 pixels, deeper ones 3 x 3. The output is
+    linear, so that standardised or centred images can be matched.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of a row; must be the product of ``image_shape``.
+    latent_dim : int
+        Width of the code.
+    hidden_layer_sizes : sequence of int
+        Channels of the encoder's convolutions; the decoder mirrors them.
+    image_shape : tuple of int (C, H, W)
+        How to read a row as an image.
+    """
+
+    def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        channels = [image_shape[0], *hidden_layer_sizes]
+        heights, widths = [image_shape[1]], [image_shape[2]]
+        down, up = [], []
+        for i in range(len(hidden_layer_sizes)):
+            kernel = 5 if i == 0 else 3
+            shape = {"kernel_size": kernel, "stride": 2, "padding": kernel // 2}
+            down += [nn.Conv2d(channels[i], channels[i + 1], **shape), nn.ReLU()]
+            # Halving rounds up, so the way back must add the pixel of an even side.
+            odd_one_out = (1 - heights[-1] % 2, 1 - widths[-1] % 2)
+            heights.append((heights[-1] + 1) // 2)
+            widths.append((widths[-1] + 1) // 2)
+            up.append(
+                nn.ConvTranspose2d(
+                    channels[i + 1], channels[i], output_padding=odd_one_out, **shape
+                )
+            )
+        self.code_shape = (channels[-1], heights[-1], widths[-1])
+        n_code = channels[-1] * heights[-1] * widths[-1]
+        self.down = nn.Sequential(*down)
+        self.to_code = nn.Linear(n_code, latent_dim)
+        self.from_code = nn.Linear(latent_dim, n_code)
+        layers = []
+        for layer in reversed(up):
+            layers += [nn.ReLU(), layer]
+        self.up = nn.Sequential(*layers)
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.to_code(self.down(x.unflatten(-1, self.image_shape)).flatten(1))
+
+    def decode(self, embedding):
+        """Reconstruction of each code, flattened to rows."""
+        return self.up(self.from_code(embedding).unflatten(-1, self.code_shape)).flatten(
+            1
+        )
+
+
+def build_autoencoder(
+    n_features,
+    latent_dim,
+    architecture="mlp",
+    hidden_layer_sizes=None,
+    image_shape=None,
+):
+    """Make the autoencoder that an estimator's parameters describe.
+
+    Parameters
+    ----------
+    n_features, latent_dim : int
+        Widths of a row and of its code.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        A callable is called as ``architecture(n_features, latent_dim)`` and must
+        return a module with ``encode`` and ``decode`` on rows.
+    hidden_layer_sizes : sequence of int or None, default=None
+        Hidden widths ("mlp") or channels ("conv"); None takes the default of the
+        architecture. Ignored for a callable.
+    image_shape : tuple (C, H, W) or None, default=None
+        Needed by "conv".
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    TypeError
+        If what a callable returns has no ``encode`` or no ``decode``.
+    ValueError
+        If its code or reconstruction has the wrong shape.
+    """
+    if callable(architecture):
+        return _UserAutoencoder(architecture, n_features, latent_dim)
+    sizes = DEFAULT_HIDDEN[architecture] if hidden_layer_sizes is None else None
+    sizes = tuple(hidden_layer_sizes) if sizes is None else sizes
+    if architecture == "conv":
+        return ConvAutoencoder(n_features, latent_dim, sizes, image_shape)
+    return MLPAutoencoder(n_features, latent_dim, sizes)
+
+
+class _UserAutoencoder(Autoencoder):
+    """Wrap a user's module: check it once, with words, before any training."""
+
+    def __init__(self, architecture, n_features, latent_dim):
+        super().__init__()
+        self.network = architecture(n_features, latent_dim)
+        name = getattr(architecture, "__name__", repr(architecture))
+        for method in ("encode", "decode"):
+            if not inspect.ismethod(getattr(self.network, method, None)):
+                raise TypeError(
+                    f"architecture={name} must build a torch.nn.Module with the "
+                    f"methods encode and decode; {type(self.network).__name__} has no "
+                    f"{method}."
+                )
+        self.eval()
+        with torch.no_grad():
+            code = self.encode(torch.zeros(2, n_features))
+            output = self.decode(code)
+        self.train()
+        for what, found, width in (
+            ("encode", code, latent_dim),
+            ("decode", output, n_features),
+        ):
+            if tuple(found.shape) != (2, width):
+                raise ValueError(
+                    f"architecture={name}: {what} must return shape (n, {width}) for n "
+                    f"rows; for 2 rows it returned {tuple(found.shape)}."
+                )
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.network.encode(x)
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return self.network.decode(embedding)

@@ -1,0 +1,203 @@
+"""k autoencoders as one batched computation, for the tensorized autoencoder."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from deepcluster_sk.modules._autoencoders import AutoencoderOutput
+
+
+class StackedProjection(nn.Module):
+    """k linear autoencoders whose encoders U_j have orthonormal rows, decoders U_jᵀ.
+
+    This is the linear case of the paper: ``U_j U_jᵀ = I`` and ``V_j = U_jᵀ``.
+    Without that constraint the penalty on the code could be evaded by shrinking
+    the encoder and growing the decoder. A free weight W is turned into
+    U = L⁻¹ W with W Wᵀ = L Lᵀ, which spans the same rows and costs one h x h
+    Cholesky factor a cluster.
+    """
+
+    def __init__(self, n_clusters, n_features, latent_dim):
+        super().__init__()
+        weight = torch.empty(n_clusters, n_features, latent_dim)
+        nn.init.normal_(weight)
+        self.weight = nn.Parameter(torch.linalg.qr(weight).Q.mT.contiguous())
+
+    def basis(self):
+        """Orthonormal rows U, ``(k, h, d)``."""
+        gram = self.weight @ self.weight.mT  # (k, h, h)
+        factor = torch.linalg.cholesky(gram)
+        return torch.linalg.solve_triangular(factor, self.weight, upper=False)
+
+    def encode(self, x):
+        """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
+        return x @ self.basis().mT
+
+    def decode(self, embedding):
+        """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
+        return embedding @ self.basis()
+
+    def forward(self, x):
+        """Code and reconstruction, with the basis computed once."""
+        basis = self.basis()
+        embedding = x @ basis.mT
+        return AutoencoderOutput(embedding, embedding @ basis)
+
+
+class StackedLinear(nn.Module):
+    """k linear layers as one batched product, initialised as ``nn.Linear``."""
+
+    def __init__(self, n_clusters, n_in, n_out):
+        super().__init__()
+        bound = 1 / math.sqrt(n_in)
+        self.weight = nn.Parameter(
+            torch.empty(n_clusters, n_in, n_out).uniform_(-bound, bound)
+        )
+        self.bias = nn.Parameter(
+            torch.empty(n_clusters, 1, n_out).uniform_(-bound, bound)
+        )
+
+    def forward(self, x):
+        """``(k, n, n_in) -> (k, n, n_out)``."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def _stacked_perceptron(n_clusters, sizes):
+    layers = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [StackedLinear(n_clusters, n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class StackedMLP(nn.Module):
+    """k mirrored perceptrons, ReLU between layers, linear code and output."""
+
+    def __init__(self, n_clusters, n_features, latent_dim, hidden_layer_sizes):
+        super().__init__()
+        sizes = [n_features, *hidden_layer_sizes, latent_dim]
+        self.encoder = _stacked_perceptron(n_clusters, sizes)
+        self.decoder = _stacked_perceptron(n_clusters, sizes[::-1])
+
+    def encode(self, x):
+        """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
+        return self.encoder(x)
+
+    def decode(self, embedding):
+        """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
+        return self.decoder(embedding)
+
+    def forward(self, x):
+        """Code and reconstruction."""
+        embedding = self.encode(x)
+        return AutoencoderOutput(embedding, self.decode(embedding))
+
+
+class StackedModule(nn.Module):
+    """k copies of any autoencoder, run as one through ``torch.vmap``.
+
+    Linear layers become batched products and convolutions grouped ones. Layers
+    that keep running statistics, such as batch normalisation, cannot be stacked
+    this way and are refused.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of copies k.
+    build : callable
+        Returns a freshly initialised autoencoder at each call.
+    """
+
+    def __init__(self, n_clusters, build):
+        super().__init__()
+        copies = [build() for _ in range(n_clusters)]
+        if next(copies[0].buffers(), None) is not None:
+            raise ValueError(
+                "An architecture with buffers (such as the running statistics of batch "
+                "normalisation) cannot be stacked; use layers without them, such as "
+                "torch.nn.GroupNorm."
+            )
+        self.names = [name for name, _ in copies[0].named_parameters()]
+        self.stacked = nn.ParameterList(
+            torch.stack([dict(c.named_parameters())[name].detach() for c in copies])
+            for name in self.names
+        )
+        # In a tuple, so that its (unused) parameters are not registered here.
+        self.skeleton = (copy.deepcopy(copies[0]).to("meta"),)
+
+    def _run(self, method, x):
+        def one(parameters, x):
+            return torch.func.functional_call(
+                _Method(self.skeleton[0], method), parameters, (x,)
+            )
+
+        named = {
+            f"module.{n}": p for n, p in zip(self.names, self.stacked, strict=True)
+        }
+        return torch.vmap(one, randomness="different")(named, x)
+
+    def encode(self, x):
+        """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
+        return self._run("encode", x)
+
+    def decode(self, embedding):
+        """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
+        return self._run("decode", embedding)
+
+    def forward(self, x):
+        """Code and reconstruction."""
+        embedding = self.encode(x)
+        return AutoencoderOutput(embedding, self.decode(embedding))
+
+
+class _Method(nn.Module):
+    """A module whose forward is the given method of another one."""
+
+    def __init__(self, module, method):
+        super().__init__()
+        self.module = module
+        self.method = method
+
+    def forward(self, x):
+        return getattr(self.module, self.method)(x)
+
+
+class TensorizedModule(nn.Module):
+    """Cluster centres and one autoencoder a cluster on the centred data.
+
+    Parameters
+    ----------
+    n_clusters, n_features : int
+        Number k of clusters and width d of a row.
+    stack : torch.nn.Module
+        The k autoencoders: ``encode``, ``decode`` and ``forward`` on ``(k, n, .)``.
+    penalty : float
+        λ of Eq. 2.
+    """
+
+    def __init__(self, n_clusters, n_features, stack, penalty):
+        super().__init__()
+        self.stack = stack
+        self.penalty = penalty
+        self.register_buffer("centers", torch.zeros(n_clusters, n_features))
+
+    def forward(self, x):
+        """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
+        centers = self.centers.unsqueeze(1)  # (k, 1, d)
+        embedding, residual = self.stack(x - centers)
+        return AutoencoderOutput(embedding, residual + centers)
+
+    def cost(self, output, target):
+        """The bracket of Eq. 2 for every sample and cluster, ``(n, k)``."""
+        error = (target - output.reconstruction).square().sum(-1)
+        return (error - self.penalty * output.embedding.square().sum(-1)).T
+
+    def choose(self, x):
+        """Chosen cluster and its cost, code and reconstruction for each row."""
+        output = self(x)
+        cost, label = self.cost(output, x).min(1)  # (n,)
+        rows = torch.arange(len(x), device=x.device)
+        return label, cost, output.embedding[label, rows], output.reconstruction[
+            label, rows
+        ]
