@@ -1,7 +1,8 @@
 """Deep clustering as scikit-learn estimators."""
 
 from deepcluster_sk.autoencoder import Autoencoder
+from deepcluster_sk.tensorized import TensorizedAutoencoder
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Autoencoder", "__version__"]
+__all__ = ["Autoencoder", "TensorizedAutoencoder", "__version__"]

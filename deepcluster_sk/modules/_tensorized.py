@@ -6,6 +6,7 @@ import math
 import torch
 from torch import nn
 
+from deepcluster_sk.losses import tensorized_cost
 from deepcluster_sk.modules._autoencoders import AutoencoderOutput
 
 
@@ -188,15 +189,10 @@ class TensorizedModule(nn.Module):
         embedding, residual = self.stack(x - centers)
         return AutoencoderOutput(embedding, residual + centers)
 
-    def cost(self, output, target):
-        """The bracket of Eq. 2 for every sample and cluster, ``(n, k)``."""
-        error = (target - output.reconstruction).square().sum(-1)
-        return (error - self.penalty * output.embedding.square().sum(-1)).T
-
     def choose(self, x):
         """Chosen cluster and its cost, code and reconstruction for each row."""
         output = self(x)
-        cost, label = self.cost(output, x).min(1)  # (n,)
+        cost, label = tensorized_cost(*output, x, self.penalty).min(1)  # (n,)
         rows = torch.arange(len(x), device=x.device)
         return label, cost, output.embedding[label, rows], output.reconstruction[
             label, rows
