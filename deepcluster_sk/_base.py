@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -17,6 +16,7 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import Callback
 
 from deepcluster_sk._callbacks import Progress, history_rows
 from deepcluster_sk._net import ClusterNet, Rows

@@ -5,18 +5,12 @@ from functools import partial
 
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted
-from torch import nn
 
 from deepcluster_sk._base import BaseDeepEstimator, ReconstructionMixin, add_noise
 from deepcluster_sk._callbacks import StopOnPlateau
+from deepcluster_sk._criteria import Reconstruction
 from deepcluster_sk._phase import Phase
-from deepcluster_sk.losses import mean_squared_error
 from deepcluster_sk.modules import build_autoencoder
-
-
-class _Reconstruction(nn.Module):
-    def forward(self, output, x, index):
-        return {"reconstruction": mean_squared_error(output.reconstruction, x)}
 
 
 class Autoencoder(ReconstructionMixin, BaseDeepEstimator):
@@ -160,7 +154,7 @@ class Autoencoder(ReconstructionMixin, BaseDeepEstimator):
     def _phases(self, run):
         yield Phase(
             "reconstruction",
-            _Reconstruction(),
+            Reconstruction(),
             epochs=self.max_epochs,
             callbacks=[StopOnPlateau(self.tol)],
             corrupt=partial(add_noise, self.noise_std) if self.noise_std else None,

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, column_or_1d
+from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, add_noise
@@ -117,8 +117,9 @@ class _MoveCenters(Callback):
         module, loss = net.module_, net.criterion_
         dead = (loss.counts < 0.5).nonzero().flatten().tolist()
         alive = loss.counts.clamp(min=0.5)[:, None]
-        module.centers.copy_(torch.where(loss.counts[:, None] < 0.5, module.centers,
-                                         loss.sums / alive))
+        module.centers.copy_(
+            torch.where(loss.counts[:, None] < 0.5, module.centers, loss.sums / alive)
+        )
         if dead:
             self._reseed(dead, module, loss)
         net.history.record("n_changed", int(loss.n_changed))

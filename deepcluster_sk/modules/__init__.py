@@ -9,6 +9,7 @@ from deepcluster_sk.modules._autoencoders import (
     build_autoencoder,
     perceptron,
 )
+from deepcluster_sk.modules._centroids import CentroidAutoencoder
 from deepcluster_sk.modules._tensorized import (
     StackedMLP,
     StackedModule,
@@ -20,6 +21,7 @@ __all__ = [
     "ARCHITECTURES",
     "Autoencoder",
     "AutoencoderOutput",
+    "CentroidAutoencoder",
     "ConvAutoencoder",
     "MLPAutoencoder",
     "StackedMLP",

@@ -121,9 +121,9 @@ class ConvAutoencoder(Autoencoder):
 
     def decode(self, embedding):
         """Reconstruction of each code, flattened to rows."""
-        return self.up(self.from_code(embedding).unflatten(-1, self.code_shape)).flatten(
-            1
-        )
+        return self.up(
+            self.from_code(embedding).unflatten(-1, self.code_shape)
+        ).flatten(1)
 
 
 def build_autoencoder(

@@ -194,6 +194,9 @@ class TensorizedModule(nn.Module):
         output = self(x)
         cost, label = tensorized_cost(*output, x, self.penalty).min(1)  # (n,)
         rows = torch.arange(len(x), device=x.device)
-        return label, cost, output.embedding[label, rows], output.reconstruction[
-            label, rows
-        ]
+        return (
+            label,
+            cost,
+            output.embedding[label, rows],
+            output.reconstruction[label, rows],
+        )

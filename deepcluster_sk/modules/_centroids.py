@@ -1,0 +1,42 @@
+"""An autoencoder with cluster centres in its embedding."""
+
+import torch
+from torch import nn
+
+from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
+
+
+class CentroidAutoencoder(Autoencoder):
+    """An autoencoder and the k centres that clusters have in its embedding.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centres.
+    trainable : bool
+        Whether the optimizer moves the centres (a parameter) or the method does
+        (a buffer). They start at zero; a method fills them with ``copy_``.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, trainable, **autoencoder):
+        super().__init__()
+        self.autoencoder = build_autoencoder(**autoencoder)
+        centers = torch.zeros(n_clusters, autoencoder["latent_dim"])
+        if trainable:
+            self.centers = nn.Parameter(centers)
+        else:
+            self.register_buffer("centers", centers)
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.autoencoder.encode(x)
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return self.autoencoder.decode(embedding)
+
+    def nearest(self, embedding):
+        """Index of the nearest centre of each code, ``(n,)``."""
+        return torch.cdist(embedding, self.centers).argmin(1)
