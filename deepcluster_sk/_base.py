@@ -3,6 +3,7 @@
 import numbers
 import warnings
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -138,7 +139,7 @@ class BaseDeepEstimator(
     overrides ``_optimize`` instead of ``_phases``.
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict] = {
         "latent_dim": [Interval(numbers.Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like", None],
         "architecture": [StrOptions(set(ARCHITECTURES)), callable],
@@ -435,7 +436,7 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
     A method adds ``_assign`` to what ``BaseDeepEstimator`` asks for.
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict] = {
         **BaseDeepEstimator._parameter_constraints,
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
     }

@@ -2,6 +2,7 @@
 
 import numbers
 from functools import partial
+from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted
@@ -101,7 +102,7 @@ class Autoencoder(ReconstructionMixin, BaseDeepEstimator):
     (150, 4)
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict] = {
         **BaseDeepEstimator._parameter_constraints,
         "noise_std": [Interval(numbers.Real, 0, None, closed="left")],
     }

@@ -3,6 +3,7 @@
 import numbers
 import warnings
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -275,7 +276,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     (2, 4)
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         "penalty": [Interval(numbers.Real, -1, 1, closed="both")],
         "solver": [StrOptions({"auto", "exact", "gradient"})],
@@ -449,7 +450,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             )
 
     def _solve(self, run):
-        """The closed form: local principal components (Theorem 2.2)."""
+        """Solve in closed form: local principal components (Theorem 2.2)."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
         centers, bases, history, run.n_reseeded = local_pca(
             X,
