@@ -1,6 +1,7 @@
 """Autoencoders on rows of a matrix: multilayer perceptron and convolutional."""
 
 import inspect
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class Autoencoder(nn.Module):
 def perceptron(sizes):
     """Linear layers of the given sizes with ReLU between them, linear at the end."""
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -1,6 +1,7 @@
 """k autoencoders as one batched computation, for the tensorized autoencoder."""
 
 import copy
+import itertools
 import math
 
 import torch
@@ -67,7 +68,7 @@ class StackedLinear(nn.Module):
 
 def _stacked_perceptron(n_clusters, sizes):
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [StackedLinear(n_clusters, n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
