@@ -1,0 +1,1 @@
+"""Slow evidence: what the methods reach, how long they take, beside the papers."""
