@@ -167,18 +167,14 @@ def test_parameters_are_refused_before_training(estimator, blobs):
         with pytest.raises(ValueError, match=f"'{parameter}' parameter of {name}"):
             clone(estimator).set_params(**{parameter: value}).fit(X)
     with pytest.raises(ValueError, match="needs image_shape"):
-        clone(estimator).set_params(architecture="conv", solver="auto").fit(
-            X
-        ) if "solver" in estimator.get_params() else clone(estimator).set_params(
-            architecture="conv"
-        ).fit(X)
+        clone(estimator).set_params(architecture="conv").fit(X)
     with pytest.raises(ValueError, match="rows of 9 values, but X has 4"):
         clone(estimator).set_params(image_shape=(1, 3, 3)).fit(X)
     with pytest.raises(ValueError, match="hidden_layer_sizes"):
         clone(estimator).set_params(hidden_layer_sizes=(4, 0)).fit(X)
     with pytest.raises(ValueError, match="device='abacus' cannot be used here"):
         clone(estimator).set_params(device="abacus").fit(X)
-    with pytest.raises(TypeError, match="skorch.callbacks.Callback"):
+    with pytest.raises(TypeError, match=r"skorch\.callbacks\.Callback"):
         clone(estimator).set_params(callbacks=[print]).fit(X)
 
 
