@@ -283,7 +283,7 @@ class BaseDeepEstimator(
     # --- validation -----------------------------------------------------------
 
     def _validate_training_data(self, X):
-        X = validate_data(self, X, dtype=np.float32, order="C")
+        X = self._to_float32(X, reset=True)
         name = type(self).__name__
         sizes = self.hidden_layer_sizes
         if sizes is not None and not all(
@@ -330,7 +330,13 @@ class BaseDeepEstimator(
 
     def _check_data(self, X):
         """Validate data to predict on."""
-        return validate_data(self, X, dtype=np.float32, order="C", reset=False)
+        return self._to_float32(X, reset=False)
+
+    def _to_float32(self, X, reset):
+        # Values beyond float32 become infinite, which is refused with an error; NumPy
+        # need not warn of it as well.
+        with np.errstate(over="ignore"):
+            return validate_data(self, X, dtype=np.float32, order="C", reset=reset)
 
     # --- the predict path -----------------------------------------------------
 

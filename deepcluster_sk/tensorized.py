@@ -424,6 +424,31 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
 
     # --- fit ------------------------------------------------------------------
 
+    def fit(self, X, y=None):
+        """Find clusters and train their autoencoders.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Real numbers of any dtype; they are converted to float32.
+        y : array-like of shape (n_samples,) or None, default=None
+            Only read with ``init="labels"``: the labels that are known, and -1 for
+            the others. Cluster j starts from the j-th smallest label.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is refused, before any training.
+        ConvergenceError
+            If a loss term or the embedding is no longer finite.
+        """
+        return super().fit(X, y)
+
     def _initial_labels(self, X, run):
         if self.init == "random":
             return run.random_state.randint(self.n_clusters, size=len(X))

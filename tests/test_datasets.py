@@ -101,9 +101,9 @@ def test_toy_kmeans_finds_what_it_finds_in_the_literature(make, expected):
 
 
 def test_toy_leaves_the_global_generator_alone():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state()[1].copy()
     make_triangle(random_state=0)
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
 @pytest.mark.parametrize(

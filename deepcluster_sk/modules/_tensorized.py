@@ -30,7 +30,8 @@ class StackedProjection(nn.Module):
     def basis(self):
         """Orthonormal rows U, ``(k, h, d)``."""
         gram = self.weight @ self.weight.mT  # (k, h, h)
-        factor = torch.linalg.cholesky(gram)
+        # _ex: a weight that has diverged shows as a NaN loss, not as a LinAlgError.
+        factor = torch.linalg.cholesky_ex(gram).L
         return torch.linalg.solve_triangular(factor, self.weight, upper=False)
 
     def encode(self, x):
@@ -127,6 +128,11 @@ class StackedModule(nn.Module):
         )
         # In a tuple, so that its (unused) parameters are not registered here.
         self.skeleton = (copy.deepcopy(copies[0]).to("meta"),)
+
+    def train(self, mode=True):
+        """Set the mode of the copies too, which are not registered as children."""
+        self.skeleton[0].train(mode)
+        return super().train(mode)
 
     def _run(self, method, x):
         def one(parameters, x):

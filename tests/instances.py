@@ -1,0 +1,54 @@
+"""The one registry of estimators that all common tests run on."""
+
+from deepcluster_sk import Autoencoder, TensorizedAutoencoder
+
+# Small networks and few epochs, so that a common test takes a fraction of a second.
+SMALL = {
+    "Autoencoder": Autoencoder(
+        latent_dim=2, hidden_layer_sizes=(8,), max_epochs=5, random_state=0
+    ),
+    "Autoencoder-linear": Autoencoder(
+        latent_dim=1, hidden_layer_sizes=(), max_epochs=5, random_state=0
+    ),
+    "Autoencoder-denoising": Autoencoder(
+        latent_dim=2,
+        hidden_layer_sizes=(8,),
+        noise_std=0.1,
+        max_epochs=5,
+        random_state=0,
+    ),
+    "TensorizedAutoencoder-exact": TensorizedAutoencoder(
+        n_clusters=3, n_init=2, random_state=0
+    ),
+    "TensorizedAutoencoder-linear-gradient": TensorizedAutoencoder(
+        n_clusters=3, solver="gradient", max_epochs=5, random_state=0
+    ),
+    "TensorizedAutoencoder-mlp": TensorizedAutoencoder(
+        n_clusters=3,
+        latent_dim=2,
+        hidden_layer_sizes=(8,),
+        assignment="projected",
+        pretrain_epochs=2,
+        max_epochs=5,
+        random_state=0,
+    ),
+    "TensorizedAutoencoder-constrained": TensorizedAutoencoder(
+        n_clusters=3,
+        latent_dim=2,
+        hidden_layer_sizes=(8,),
+        assignment="constrained",
+        noise_std=0.1,
+        pretrain_epochs=2,
+        max_epochs=5,
+        random_state=0,
+    ),
+}
+
+# What a user gets who types no argument.
+DEFAULT = {
+    "Autoencoder()": Autoencoder(),
+    "TensorizedAutoencoder()": TensorizedAutoencoder(),
+}
+
+ALL = {**SMALL, **DEFAULT}
+CLUSTERERS = {name: e for name, e in SMALL.items() if hasattr(e, "n_clusters")}

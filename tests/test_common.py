@@ -1,0 +1,397 @@
+"""The contract with users, on every public estimator."""
+
+import inspect
+import pickle
+import random
+import threading
+import warnings
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from instances import ALL, CLUSTERERS, DEFAULT, SMALL
+from numpydoc.docscrape import ClassDoc
+from sklearn.base import BaseEstimator, clone, is_clusterer
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import Callback
+
+import deepcluster_sk
+from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
+
+
+def every(instances):
+    return pytest.mark.parametrize(
+        "estimator", [pytest.param(e, id=name) for name, e in instances.items()]
+    )
+
+
+def public_estimators():
+    found = (getattr(deepcluster_sk, name) for name in deepcluster_sk.__all__)
+    return {c for c in found if inspect.isclass(c) and issubclass(c, BaseEstimator)}
+
+
+@parametrize_with_checks(list(ALL.values()))
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+def test_every_public_estimator_is_registered():
+    assert public_estimators() == {type(e) for e in SMALL.values()}
+    assert public_estimators() == {type(e) for e in DEFAULT.values()}
+
+
+@every(SMALL)
+def test_labels_and_score_come_from_the_predict_path(estimator, blobs):
+    X, _ = blobs
+    fitted = clone(estimator).fit(X)
+    assert fitted.score(X) == pytest.approx(-fitted.objective_, rel=1e-6)
+    if is_clusterer(estimator):
+        assert (fitted.predict(X) == fitted.labels_).all()
+        assert (clone(estimator).fit_predict(X) == fitted.labels_).all()
+
+
+@every(SMALL)
+def test_history_terms_add_up_to_the_loss(estimator, blobs):
+    fitted = clone(estimator).fit(blobs[0])
+    assert len(fitted.history_) == fitted.n_iter_ > 0
+    other = {"phase", "epoch", "loss", "n_changed", "hardness", "label_change"}
+    for row in fitted.history_:
+        assert {"phase", "epoch", "loss"} < set(row)
+        terms = [value for name, value in row.items() if name not in other]
+        assert terms, row
+        assert sum(terms) == pytest.approx(row["loss"], rel=1e-5, abs=1e-5)
+
+
+@every(SMALL)
+def test_same_seed_same_result_bit_for_bit(estimator, blobs):
+    X, _ = blobs
+    first, second = clone(estimator).fit(X), clone(estimator).fit(X)
+    assert np.array_equal(first.transform(X), second.transform(X))
+    assert first.history_ == second.history_
+
+
+@every(SMALL)
+def test_pickle_keeps_predictions_and_no_training_state(estimator, blobs):
+    X, _ = blobs
+    fitted = clone(estimator).fit(X)
+    larger = clone(estimator).fit(np.tile(X, (5, 1)))
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.transform(X), fitted.transform(X))
+
+    def size(model):
+        model = deepcopy(model)
+        model.history_ = []  # its length may differ
+        if hasattr(model, "labels_"):
+            model.labels_ = None  # the one array of length n that is promised
+        return len(pickle.dumps(model))
+
+    # 360 more rows of 4 floats would be 5,760 bytes.
+    assert abs(size(larger) - size(fitted)) < 500
+
+
+@every(SMALL)
+def test_integer_and_float_dtypes_agree(estimator, blobs):
+    X, _ = blobs
+    reference = clone(estimator).fit(X).transform(X)
+    for dtype in (np.uint8, np.int64, np.float64):
+        converted = X.astype(dtype)
+        fitted = clone(estimator).fit(converted)
+        assert np.array_equal(fitted.transform(converted), reference), dtype
+        assert fitted.transform(converted).dtype == np.float32
+
+
+@every(SMALL)
+def test_memory_layouts_just_work_and_input_is_untouched(estimator, blobs):
+    X, _ = blobs
+    reference = clone(estimator).fit(X).transform(X)
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    layouts = [read_only, X[::-1].copy()[::-1], np.asfortranarray(X), X.tolist()]
+    for data in layouts:
+        before = np.array(data)
+        assert np.array_equal(clone(estimator).fit(data).transform(data), reference)
+        assert np.array_equal(before, np.array(data))
+
+
+@every(SMALL)
+def test_dataframes(estimator, blobs):
+    X = pd.DataFrame(blobs[0], columns=list("abcd"))
+    fitted = clone(estimator).set_output(transform="pandas").fit(X)
+    embedding = fitted.transform(X)
+    assert list(embedding.columns) == list(fitted.get_feature_names_out())
+    assert embedding.shape == (len(X), estimator.latent_dim)
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.transform(X[list("dcba")])
+
+
+@every(SMALL)
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.array([[1.0, np.nan]] * 5), "NaN"),
+        (np.array([[1.0, np.inf]] * 5), "infinity"),
+        (np.array([[1.0, 1e300]] * 5), "too large"),
+        (np.ones(5), "1D array"),
+        (np.ones((2, 2, 2)), "dim 3"),
+        (np.array([["a", "b"]] * 5), "could not convert"),
+        (np.ones((0, 3)), "0 sample"),
+    ],
+)
+def test_bad_input_is_refused_in_scikit_learn_words(estimator, X, message):
+    with pytest.raises(ValueError, match=message):
+        clone(estimator).fit(X)
+
+
+@every(SMALL)
+def test_parameters_are_refused_before_training(estimator, blobs):
+    X, _ = blobs
+    name = type(estimator).__name__
+    bad = {
+        "latent_dim": 0,
+        "max_epochs": 0,
+        "batch_size": 0,
+        "lr": -1.0,
+        "tol": -1.0,
+        "optimizer": "newton",
+        "architecture": "transformer",
+        "n_init": 0,
+    }
+    for parameter, value in bad.items():
+        with pytest.raises(ValueError, match=f"'{parameter}' parameter of {name}"):
+            clone(estimator).set_params(**{parameter: value}).fit(X)
+    with pytest.raises(ValueError, match="needs image_shape"):
+        clone(estimator).set_params(architecture="conv").fit(X)
+    with pytest.raises(ValueError, match="rows of 9 values, but X has 4"):
+        clone(estimator).set_params(image_shape=(1, 3, 3)).fit(X)
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        clone(estimator).set_params(hidden_layer_sizes=(4, 0)).fit(X)
+    with pytest.raises(ValueError, match="device='abacus' cannot be used here"):
+        clone(estimator).set_params(device="abacus").fit(X)
+    with pytest.raises(TypeError, match=r"skorch\.callbacks\.Callback"):
+        clone(estimator).set_params(callbacks=[print]).fit(X)
+
+
+@every(CLUSTERERS)
+def test_more_clusters_than_samples_is_refused(estimator):
+    X = np.eye(4)
+    with pytest.raises(ValueError, match=r"n_samples=4 should be >= n_clusters=5"):
+        clone(estimator).set_params(n_clusters=5).fit(X)
+
+
+@every(CLUSTERERS)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_one_cluster_and_as_many_as_samples(estimator, blobs):
+    X = blobs[0][:12]
+    one = clone(estimator).set_params(n_clusters=1).fit(X)
+    assert (one.labels_ == 0).all()
+    every_one = clone(estimator).set_params(n_clusters=len(X)).fit(X)
+    assert np.isfinite(every_one.transform(X)).all()
+    assert every_one.labels_.max() < len(X)
+
+
+@every(SMALL)
+def test_a_single_sample(estimator):
+    one = clone(estimator)
+    if is_clusterer(one):
+        one.set_params(n_clusters=1)
+    X = np.array([[1.0, 2.0, 3.0]])
+    assert one.fit(X).transform(X).shape == (1, estimator.latent_dim)
+
+
+@every(SMALL)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_constant_and_duplicated_rows(estimator):
+    X = np.ones((20, 3))
+    assert np.isfinite(clone(estimator).fit(X).transform(X)).all()
+
+
+@every(SMALL)
+def test_global_random_state_is_untouched(estimator, blobs):
+    X, _ = blobs
+    before = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()
+    model = clone(estimator).fit(X)
+    model.transform(X)
+    model.score(X)
+    after = np.random.get_state()[1], random.getstate(), torch.get_rng_state()
+    assert np.array_equal(before[0], after[0])
+    assert before[1] == after[1]
+    assert torch.equal(before[2], after[2])
+
+
+class Interrupt(Callback):
+    """Ctrl-C at the end of the second epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+def trains_by_gradient(estimator):
+    return "exact" not in estimator.get_params().get("solver", "") and not (
+        hasattr(estimator, "_uses_exact_solver") and estimator._uses_exact_solver()
+    )
+
+
+GRADIENT = {name: e for name, e in SMALL.items() if trains_by_gradient(e)}
+
+
+@every(GRADIENT)
+def test_ctrl_c_leaves_the_estimator_unfitted(estimator, blobs):
+    X, _ = blobs
+    model = clone(estimator).set_params(callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.transform(X)
+    fitted = clone(estimator).fit(X)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.set_params(callbacks=[Interrupt()]).fit(X[:, :2])
+    assert not [name for name in vars(fitted) if name.endswith("_")]
+
+
+@every(GRADIENT)
+def test_divergence_names_phase_epoch_and_term(estimator, blobs):
+    X, _ = blobs
+    model = clone(estimator).set_params(optimizer="sgd", lr=1e30, max_epochs=50, tol=0)
+    with pytest.raises(ConvergenceError, match=r"phase '.+', epoch \d+, .*term '.+'"):
+        model.fit(X)
+    assert not hasattr(model, "net_")
+
+
+@every(SMALL)
+def test_two_threads_do_not_disturb_each_other(estimator, blobs):
+    X, _ = blobs
+    expected = clone(estimator).fit(X).transform(X)
+    results = []
+
+    def work():
+        results.append(clone(estimator).fit(X).transform(X))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    assert all(np.array_equal(result, expected) for result in results)
+
+
+@every(SMALL)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_pipeline_and_grid_search_with_the_default_scoring(estimator, blobs):
+    X, _ = blobs
+    pipeline = make_pipeline(StandardScaler(), clone(estimator))
+    name = type(estimator).__name__.lower()
+    grid = {f"{name}__latent_dim": [1, 2]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@every(SMALL)
+def test_verbose_shows_a_progress_bar_and_silence_is_silent(estimator, blobs, capfd):
+    X, _ = blobs
+    clone(estimator).fit(X)
+    assert capfd.readouterr() == ("", "")
+    if trains_by_gradient(estimator):
+        clone(estimator).set_params(verbose=1).fit(X)
+        assert "epoch" in capfd.readouterr().err
+
+
+@every(SMALL)
+def test_n_init_keeps_the_lowest_objective(estimator, blobs):
+    X, _ = blobs
+    rng = np.random.RandomState(3)
+    single = clone(estimator).set_params(n_init=1, random_state=rng)
+    objectives = [single.fit(X).objective_ for _ in range(3)]
+    best = clone(estimator).set_params(n_init=3, random_state=np.random.RandomState(3))
+    assert best.fit(X).objective_ == min(objectives)
+
+
+class Dropout(torch.nn.Module):
+    """A user's network that draws random numbers in training."""
+
+    def __init__(self, n_features, latent_dim):
+        super().__init__()
+        self.encode_layer = torch.nn.Linear(n_features, latent_dim)
+        self.decode_layer = torch.nn.Linear(latent_dim, n_features)
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def encode(self, x):
+        return self.encode_layer(self.dropout(x))
+
+    def decode(self, embedding):
+        return self.decode_layer(embedding)
+
+
+@every(GRADIENT)
+def test_a_users_own_network(estimator, blobs):
+    X, _ = blobs
+    if "solver" in estimator.get_params():
+        estimator = clone(estimator).set_params(solver="gradient")
+    own = clone(estimator).set_params(architecture=Dropout, hidden_layer_sizes=None)
+    state = torch.get_rng_state()
+    first, second = clone(own).fit(X), clone(own).fit(X)
+    assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(first.transform(X), second.transform(X))
+    assert np.array_equal(first.transform(X), first.transform(X))
+
+
+def test_collapse_is_announced(blobs):
+    model = deepcluster_sk.TensorizedAutoencoder(n_clusters=3, random_state=0)
+    with pytest.warns(ClusterCollapseWarning, match="uses 1 of 3 clusters"):
+        model.fit(np.ones((9, 2)))
+
+
+def parameter_docs():
+    docs = {}
+    for estimator in public_estimators():
+        for parameter in ClassDoc(estimator)["Parameters"]:
+            docs.setdefault(parameter.name, {})[estimator.__name__] = parameter
+    return docs
+
+
+SHARED = (
+    "image_shape",
+    "batch_size",
+    "optimizer",
+    "device",
+    "callbacks",
+    "verbose",
+)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_parameters_are_documented_alike(name):
+    texts = {
+        (parameter.type.split(", default")[0], *parameter.desc)
+        for parameter in parameter_docs()[name].values()
+    }
+    assert len(texts) == 1, texts
+
+
+@pytest.mark.parametrize("estimator", sorted(public_estimators(), key=str))
+def test_parameters_are_documented_in_order_with_their_defaults(estimator):
+    documented = ClassDoc(estimator)["Parameters"]
+    signature = inspect.signature(estimator.__init__).parameters
+    assert [p.name for p in documented] == [n for n in signature if n != "self"]
+    for parameter in documented:
+        default = signature[parameter.name].default
+        shown = parameter.type.rpartition("default=")[2]
+        assert (
+            float(shown) == default
+            if isinstance(default, float)
+            else (shown.replace('"', "'") == repr(default))
+        ), parameter
+
+
+def test_no_warning_is_raised_by_a_plain_fit(blobs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deepcluster_sk.TensorizedAutoencoder(3, random_state=0).fit(blobs[0])
