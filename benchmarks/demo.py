@@ -12,46 +12,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, confusion_matrix
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
+from benchmarks._estimators import CodesKMeans, KMeansDenoiser
 from benchmarks._tables import markdown_table
 from deepcluster_sk import Autoencoder, TensorizedAutoencoder
 from deepcluster_sk.datasets import load_penguins
 from deepcluster_sk.metrics import clustering_accuracy
 from deepcluster_sk.plotting import DenoisingDisplay, EmbeddingDisplay
-
-
-class KMeansDenoiser(KMeans):
-    """k-means, which can denoise too: a row becomes its nearest centre."""
-
-    def denoise(self, X):
-        """Nearest centre of each row."""
-        return self.cluster_centers_[self.predict(X)]
-
-
-class AutoencoderKMeans:
-    """An autoencoder, then k-means on its codes."""
-
-    def __init__(self, n_clusters, autoencoder):
-        self.kmeans = KMeans(n_clusters, n_init=10, random_state=0)
-        self.autoencoder = autoencoder
-
-    def fit(self, X):
-        """Train the one, then the other."""
-        self.kmeans.fit(self.autoencoder.fit_transform(X))
-        return self
-
-    def predict(self, X):
-        """Cluster of each row's code."""
-        return self.kmeans.predict(self.autoencoder.transform(X))
-
-    def denoise(self, X):
-        """Reconstruct noisy rows."""
-        return self.autoencoder.denoise(X)
 
 
 class Problem:
@@ -110,7 +81,7 @@ def compared(n_clusters, latent_dim, noise_std, seed, hidden, deep):
     return (
         {"k-means": KMeansDenoiser(n_clusters, n_init=10, random_state=seed)}
         | {
-            f"{name} + k-means": AutoencoderKMeans(
+            f"{name} + k-means": CodesKMeans(
                 n_clusters, Autoencoder(**settings, **common)
             )
             for name, settings in plain.items()
