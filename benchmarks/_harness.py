@@ -294,4 +294,4 @@ def results_table(records, metrics, published=None, digits=None):
             if metric in quoted:
                 row.append(published.get((data, method, metric), ""))
         rows.append(row)
-    return markdown_table(header, rows)
+    return markdown_table(header, rows, n_left=2)

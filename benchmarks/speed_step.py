@@ -7,12 +7,13 @@ divided by the steps between, so what happens once a fit does not count.
 """
 
 from functools import partial
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
 import torch
-from skorch import NeuralNet
 from sklearn.datasets import load_digits
+from skorch import NeuralNet
 from torch import nn
 
 from benchmarks._harness import Benchmark, Job
@@ -27,7 +28,7 @@ def perceptron(sizes):
     """Mirrored perceptron as Autoencoder builds it: ReLU, linear code and output."""
     layers = []
     for half in (sizes, sizes[::-1]):
-        for n_in, n_out in zip(half[:-2], half[1:-1], strict=True):
+        for n_in, n_out in pairwise(half[:-1]):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         layers.append(nn.Linear(half[-2], half[-1]))
     return nn.Sequential(*layers)
@@ -155,10 +156,11 @@ def report(records, options):
                 ]
             )
     header = ["network", "trained by", "ms a step", "quartiles", "ratio", "paired"]
+    table = markdown_table(header, rows, n_left=2)
     return (
         "# Cost of a training step\n\nDigits (for 8-16-1 eight of the pixels), batches "
         "of 256, CPU. ratio: of the medians, to the first row of the network; paired: "
-        f"median of the ratios within a turn.\n\n{markdown_table(header, rows)}"
+        f"median of the ratios within a turn.\n\n{table}"
     )
 
 
