@@ -78,7 +78,9 @@ def test_transform_gradient_is_that_of_the_objective(h):
 
 
 @pytest.mark.parametrize("kind", ["random", "rank-deficient", "duplicated"])
-@pytest.mark.parametrize(("n", "d", "h"), [(30, 4, 4), (30, 4, 6), (30, 6, 3)])
+@pytest.mark.parametrize(
+    ("n", "d", "h"), [(30, 4, 4), (30, 4, 6), (30, 6, 3), (4, 9, 3)]
+)
 def test_transform_update_beats_random_starts(kind, n, d, h):
     """No descent from elsewhere ends lower: not a saddle or a poor minimum."""
     X, Z = make_data(kind, n, d), make_data("random", n, h, seed=1)
