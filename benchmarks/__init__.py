@@ -1,0 +1,1 @@
+"""Slow evidence: timings and comparisons, run by hand."""
