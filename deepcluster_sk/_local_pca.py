@@ -141,6 +141,7 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
     history, n_reseeded = [], 0
     rows = np.arange(n)
     cost = np.square(X).sum(1)
+    tie = 1e-12 * cost.mean()
     for _ in range(max_iter):
         n_reseeded += reseed_empty(labels, cost, n_clusters)
         for j in range(n_clusters):
@@ -153,8 +154,9 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
         distance, energy = projection_cost(X, centers, bases, penalty)
         costs = distance - (1 + penalty) * energy
         new = costs.argmin(1)
-        # A tie goes to the cluster the row is in, or duplicates swap for ever.
-        stay = costs[rows, labels] <= costs[rows, new]
+        # A tie, up to rounding, goes to the cluster the row is in, or duplicates
+        # swap for ever.
+        stay = costs[rows, labels] <= costs[rows, new] + tie
         new[stay] = labels[stay]
         n_changed = int((new != labels).sum())
         labels, cost = new, costs[rows, new]

@@ -94,7 +94,7 @@ class Rows(Dataset):
         return len(self.X)
 
     def __getitem__(self, index):
-        return self.X[index]
+        return self.X.index_select(0, index)
 
 
 class Batches:
@@ -284,8 +284,9 @@ class ClusterNet(NeuralNet):
 
         Every call sees exactly ``INFERENCE_ROWS`` rows, the last ones padded, and
         the padding is cut from the result: the shape of a matrix product decides
-        its order of summation, so this makes the answer for a row independent, to
-        the last bit, of the rows that come with it.
+        its order of summation, so this makes the answer for a row independent of
+        the rows that come with it. (Its position in the chunk can still move the
+        last bit, where a BLAS kernel works on groups of rows.)
 
         Parameters
         ----------

@@ -178,7 +178,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         How the gradient solver updates S (section 2.3): the best cluster of each
         sample (option 3), a gradient step projected onto the simplex (option 2),
         or a multiplicative step that stays in it (option 1).
-    assignment_lr : float, default=0.5
+    assignment_lr : float, default=0.25
         Step size of "projected" and "constrained", in units of the mean cost.
     init : {"k-means++", "random", "labels"}, default="k-means++"
         Where S starts: at the nearest of k seeds, at random, or at the nearest
@@ -301,7 +301,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         penalty=-0.1,
         solver="auto",
         assignment="lloyd",
-        assignment_lr=0.5,
+        assignment_lr=0.25,
         init="k-means++",
         noise_std=0.0,
         pretrain_epochs=10,

@@ -1,0 +1,110 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from deepcluster_sk.modules import (
+    ConvAutoencoder,
+    MLPAutoencoder,
+    StackedMLP,
+    StackedModule,
+    StackedProjection,
+    build_autoencoder,
+)
+
+
+@pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 28, 28), (1, 5, 7), (2, 1, 1)])
+@pytest.mark.parametrize("channels", [(4,), (4, 8), (4, 8, 16), ()])
+def test_conv_autoencoder_returns_the_shape_it_was_given(image_shape, channels):
+    d = torch.Size(image_shape).numel()
+    network = ConvAutoencoder(d, 3, channels, image_shape)
+    output = network(torch.randn(6, d))
+    assert output.embedding.shape == (6, 3)
+    assert output.reconstruction.shape == (6, d)
+
+
+def test_mlp_has_linear_code_and_output():
+    network = MLPAutoencoder(5, 2, (7, 3))
+    widths = [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
+    assert widths == [7, 3, 2, 3, 7, 5]
+    output = network(torch.randn(200, 5))
+    assert (output.embedding < 0).any()
+    assert (output.reconstruction < 0).any()
+
+
+def one_of(stack, j):
+    """The j-th network of a StackedMLP, built from plain linear layers."""
+    layers = []
+    for layer in itertools.chain(stack.encoder, stack.decoder):
+        if isinstance(layer, nn.ReLU):
+            layers.append(layer)
+            continue
+        plain = nn.Linear(*layer.weight.shape[1:])
+        with torch.no_grad():
+            plain.weight.copy_(layer.weight[j].T)
+            plain.bias.copy_(layer.bias[j, 0])
+        layers.append(plain)
+    return nn.Sequential(*layers)
+
+
+def test_stacked_mlp_equals_separate_networks():
+    torch.manual_seed(0)
+    stack = StackedMLP(3, 5, 2, (7,))
+    x = torch.randn(3, 11, 5)
+    output = stack(x)
+    for j in range(3):
+        torch.testing.assert_close(output.reconstruction[j], one_of(stack, j)(x[j]))
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+def test_stacked_module_equals_separate_networks(architecture):
+    torch.manual_seed(0)
+    copies = []
+
+    def build():
+        copies.append(build_autoencoder(12, 2, architecture, (4,), (1, 3, 4)))
+        return copies[-1]
+
+    stack = StackedModule(3, build)
+    x = torch.randn(3, 6, 12, requires_grad=True)
+    output = stack(x)
+    for j in range(3):
+        expected = copies[j](x[j])
+        torch.testing.assert_close(output.embedding[j], expected.embedding)
+        torch.testing.assert_close(output.reconstruction[j], expected.reconstruction)
+    # Training moves every copy.
+    output.reconstruction.square().sum().backward()
+    assert all(p.grad.flatten(1).abs().sum(1).gt(0).all() for p in stack.parameters())
+
+
+def test_projection_is_orthonormal_and_spans_its_weight():
+    torch.manual_seed(0)
+    stack = StackedProjection(4, 6, 3)
+    with torch.no_grad():
+        stack.weight.add_(torch.randn_like(stack.weight))
+    basis = stack.basis()
+    torch.testing.assert_close(basis @ basis.mT, torch.eye(3).expand(4, 3, 3))
+    within = stack.weight @ basis.mT @ basis
+    torch.testing.assert_close(within, stack.weight, rtol=1e-4, atol=1e-5)
+
+
+class NoDecoder(nn.Module):
+    def __init__(self, n_features, latent_dim):
+        super().__init__()
+
+    def encode(self, x):
+        return x
+
+
+class WrongShape(NoDecoder):
+    def decode(self, embedding):
+        return embedding
+
+
+def test_a_users_network_is_checked_with_words():
+    with pytest.raises(TypeError, match="NoDecoder has no decode"):
+        build_autoencoder(4, 2, NoDecoder)
+    message = r"WrongShape: encode must return shape \(n, 2\).* returned \(2, 4\)"
+    with pytest.raises(ValueError, match=message):
+        build_autoencoder(4, 2, WrongShape)
