@@ -10,15 +10,17 @@ from deepcluster_sk._net import StopTraining
 class StopOnPlateau(Callback):
     """End the phase when the loss has stopped falling.
 
-    The best loss of the last ``patience`` epochs is compared with the best one
-    before them, so that the noise of single epochs does not matter.
+    The mean loss of the last epochs is compared with that of as many before. The
+    window is a fifth of the epochs so far, at least ``patience``: the longer the
+    training, the smaller the improvements that must be told from noise.
 
     Parameters
     ----------
     tol : float
-        Smallest relative improvement that counts.
+        Smallest relative improvement in ``patience`` epochs that counts; 0 never
+        stops.
     patience : int, default=10
-        Number of epochs looked at.
+        Smallest number of epochs in a window.
     """
 
     def __init__(self, tol, patience=10):
@@ -28,10 +30,12 @@ class StopOnPlateau(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Compare the last epochs with those before."""
         losses = net.history[:, "train_loss"]
-        if self.tol <= 0 or len(losses) <= self.patience:
+        window = max(self.patience, len(losses) // 5)
+        if self.tol <= 0 or len(losses) < 2 * window:
             return
-        before, recent = min(losses[: -self.patience]), min(losses[-self.patience :])
-        if before - recent <= self.tol * abs(before):
+        before = np.mean(losses[-2 * window : -window])
+        fall = (before - np.mean(losses[-window:])) * self.patience / window
+        if fall <= self.tol * abs(before):
             raise StopTraining
 
 
