@@ -64,7 +64,7 @@ class Problem:
 def compared(n_clusters, latent_dim, noise_std, seed, hidden, deep):
     """The methods of both tables; the tensorized ones come last."""
     common = {"latent_dim": latent_dim, "noise_std": noise_std, "random_state": seed}
-    short = {"lr": 3e-2, "max_epochs": 2000}
+    short = {"lr": 3e-2, "max_epochs": 1500, "tol": 0}
     plain = {
         "linear autoencoder": {"hidden_layer_sizes": (), **short},
         f"autoencoder, hidden layer {hidden}": {"hidden_layer_sizes": (hidden,)}
