@@ -15,7 +15,7 @@ demo: $(INSTALLED)  ## cluster and denoise real data; writes demo.png
 	$(PYTHON) -m benchmarks.demo
 
 test: $(INSTALLED)  ## run the tests and the examples in docstrings
-	$(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(PYTHON) -m ruff check .
