@@ -16,11 +16,18 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 
 from deepcluster_sk._callbacks import Progress, history_rows
-from deepcluster_sk._net import ClusterNet, Rows
+from deepcluster_sk._net import (
+    BLOCK_BYTES,
+    ClusterNet,
+    Rows,
+    StreamedRows,
+    is_streamed,
+    rows_per,
+)
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
 
@@ -222,7 +229,7 @@ class BaseDeepEstimator(
         X = self._validate_training_data(X)
         y = self._validate_target(X, y)
         device = resolve_device(self.device)
-        rows = Rows(X, device)
+        rows = (StreamedRows if is_streamed(X) else Rows)(X, device)
         random_state = check_random_state(self.random_state)
         best = None
         for _ in range(self._n_runs()):
@@ -233,7 +240,7 @@ class BaseDeepEstimator(
 
     def _one_run(self, rows, y, random_state):
         seed = random_state.randint(np.iinfo(np.int32).max)
-        net = self._make_net(rows.X.shape[1], rows.X.device, seed)
+        net = self._make_net(rows.X.shape[1], rows.device, seed)
         private = np.random.RandomState(seed)
         run = Run(net, rows, y, private, self.callbacks or (), self.verbose)
         self._optimize(run)
@@ -283,7 +290,7 @@ class BaseDeepEstimator(
     # --- validation -----------------------------------------------------------
 
     def _validate_training_data(self, X):
-        X = validate_data(self, X, dtype=np.float32, order="C")
+        X = self._check_data(X, reset=True)
         name = type(self).__name__
         sizes = self.hidden_layer_sizes
         if sizes is not None and not all(
@@ -328,9 +335,23 @@ class BaseDeepEstimator(
         """Y is ignored, whatever it holds, unless a method reads it."""
         return None
 
-    def _check_data(self, X):
-        """Validate data to predict on."""
-        return validate_data(self, X, dtype=np.float32, order="C", reset=False)
+    # Whether data on disk stays there: methods that never look at all rows at once.
+    _streams: ClassVar[bool] = False
+
+    def _check_data(self, X, reset=False):
+        """Validate data, to predict on unless ``reset``."""
+        if self._streams and is_streamed(X):
+            return self._check_streamed(X, reset)
+        return validate_data(self, X, dtype=np.float32, order="C", reset=reset)
+
+    def _check_streamed(self, X, reset):
+        """Validate data block by block and return it as it is."""
+        size = rows_per(BLOCK_BYTES, X)
+        validate_data(self, X[:size], dtype=np.float32, reset=reset)
+        if X.dtype.kind not in "biu":  # integers are finite
+            for start in range(size, X.shape[0], size):
+                check_array(X[start : start + size], dtype=np.float32, input_name="X")
+        return X
 
     # --- the predict path -----------------------------------------------------
 
