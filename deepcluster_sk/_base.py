@@ -118,8 +118,9 @@ class Run:
         if phase.epochs <= 0:
             return
         net = self.net
-        lr = {} if phase.lr is None else {"lr": phase.lr}
-        net.set_params(criterion=phase.criterion, **lr)
+        if phase.criterion is not net.criterion_:  # else the optimizer goes on
+            lr = {} if phase.lr is None else {"lr": phase.lr}
+            net.set_params(criterion=phase.criterion, **lr)
         net.phase_, net.corrupt_ = phase.name, phase.corrupt
         net.initialize_history()
         callbacks = [*phase.callbacks, *self.callbacks]
@@ -228,8 +229,7 @@ class BaseDeepEstimator(
     def _fit(self, X, y):
         X = self._validate_training_data(X)
         y = self._validate_target(X, y)
-        device = resolve_device(self.device)
-        rows = (StreamedRows if is_streamed(X) else Rows)(X, device)
+        rows = self._rows(X)
         random_state = check_random_state(self.random_state)
         best = None
         for _ in range(self._n_runs()):
@@ -237,6 +237,11 @@ class BaseDeepEstimator(
             if best is None or run.objective < best.objective:
                 best = run
         self._keep(best)
+
+    def _rows(self, X):
+        """Validated data, ready for training."""
+        device = resolve_device(self.device)
+        return (StreamedRows if is_streamed(X) else Rows)(X, device)
 
     def _one_run(self, rows, y, random_state):
         seed = random_state.randint(np.iinfo(np.int32).max)
