@@ -121,7 +121,7 @@ class Run:
         if phase.criterion is not net.criterion_:  # else the optimizer goes on
             lr = {} if phase.lr is None else {"lr": phase.lr}
             net.set_params(criterion=phase.criterion, **lr)
-        net.phase_, net.corrupt_ = phase.name, phase.corrupt
+        net.phase_, net.corrupt_, net.order_ = phase.name, phase.corrupt, phase.order
         net.initialize_history()
         callbacks = [*phase.callbacks, *self.callbacks]
         if self.verbose:

@@ -101,9 +101,9 @@ class Rows(Dataset):
     def __getitem__(self, index):
         return self.X[index]
 
-    def batches(self, batch_size, generator=None):
+    def batches(self, batch_size, generator=None, order=None):
         """An epoch of batches."""
-        return Batches(self, batch_size, generator)
+        return Batches(self, batch_size, generator, order)
 
 
 class StreamedRows(Rows):
@@ -136,8 +136,8 @@ class StreamedRows(Rows):
         """Rows of the source as a float32 tensor on the device."""
         return torch.tensor(np.asarray(block, dtype=np.float32)).to(self.device)
 
-    def batches(self, batch_size, generator=None):
-        """An epoch of batches."""
+    def batches(self, batch_size, generator=None, order=None):
+        """An epoch of batches; their order is that of the reading."""
         return StreamedBatches(self, batch_size, generator)
 
 
@@ -176,12 +176,16 @@ class Batches:
         Largest number of rows in a batch.
     generator : torch.Generator or None, default=None
         Source of the order; None keeps the order of the data.
+    order : callable or None, default=None
+        ``order(generator)`` returns a permutation, for methods that want certain
+        rows in the same batch; None takes a random one.
     """
 
-    def __init__(self, rows, batch_size, generator=None):
+    def __init__(self, rows, batch_size, generator=None, order=None):
         self.rows = rows
         self.n_batches = -(-len(rows) // batch_size)
         self.generator = generator
+        self.order = order
 
     def __len__(self):
         return self.n_batches
@@ -194,8 +198,10 @@ class Batches:
             return
         if self.generator is None:
             order = torch.arange(n)
-        else:
+        elif self.order is None:
             order = torch.randperm(n, generator=self.generator)
+        else:
+            order = self.order(self.generator)
         for index in order.to(self.rows.X.device).tensor_split(self.n_batches):
             yield self.rows[index], index
 
@@ -273,7 +279,7 @@ class ClusterNet(NeuralNet):
         self.generator_ = torch.Generator().manual_seed(self.seed)
         self.noise_generator_ = torch.Generator(device).manual_seed(self.seed)
         self.phase_ = ""
-        self.corrupt_ = None
+        self.corrupt_ = self.order_ = None
         with self.stream_.active():
             return super().initialize()
 
@@ -285,11 +291,13 @@ class ClusterNet(NeuralNet):
     def trim_for_prediction(self):
         """Drop what only training needs, generators included."""
         super().trim_for_prediction()
-        self.stream_ = self.generator_ = self.noise_generator_ = self.corrupt_ = None
+        self.stream_ = self.generator_ = self.noise_generator_ = None
+        self.corrupt_ = self.order_ = None
 
     def get_iterator(self, dataset, training=False):
         """Batches of the rows, shuffled in training."""
-        return dataset.batches(self.batch_size, self.generator_ if training else None)
+        generator = self.generator_ if training else None
+        return dataset.batches(self.batch_size, generator, self.order_)
 
     def partial_fit(self, X, y=None, classes=None, epochs=None):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
