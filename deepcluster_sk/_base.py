@@ -473,9 +473,10 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
-        if len(X) < self.n_clusters:
+        n_samples = X.shape[0]  # data on disk may have no len
+        if n_samples < self.n_clusters:
             raise ValueError(
-                f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
+                f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
         return X
 

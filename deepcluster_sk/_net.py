@@ -428,7 +428,7 @@ class ClusterNet(NeuralNet):
         self.module_.eval()
         device = torch.device(self.device)
         source = X.X if isinstance(X, Rows) else X
-        for start in range(0, len(source), INFERENCE_ROWS):
+        for start in range(0, source.shape[0], INFERENCE_ROWS):
             x = source[start : start + INFERENCE_ROWS]
             if not isinstance(x, torch.Tensor):
                 x = torch.tensor(np.asarray(x, dtype=np.float32)).to(device)

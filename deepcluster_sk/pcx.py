@@ -28,6 +28,7 @@ from deepcluster_sk.modules import ExemplarAutoencoder
 
 # k-means needs the codes at once: those of so many rows, drawn at random.
 START_ROWS = 10_000
+TINY = 1e-12
 
 
 def running_averages(centers, sizes, embedding, labels, decay):
@@ -247,6 +248,10 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
     random, if there are more), and the centroid-integration unit starts as a no-op:
     from random centroids clusters die, and a freshly drawn unit breaks the decoder.
 
+    Codes are scaled, once, so that samples start at a mean squared distance of 1 from
+    their centroid; otherwise the meaning of τ, η1 and η2 would depend on what scale
+    pretraining happens to give the codes.
+
     The reconstruction error is a mean over features, the other two terms are as
     printed. Codes and centroids of a batch come from the same forward pass, before
     the step of the optimizer. Sizes are counted a batch, as the centroids are; only
@@ -383,6 +388,11 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         codes = run.net.apply(module.encode, rows)
         centers, _ = kmeans_start(codes, self.n_clusters, run.random_state)
         module.centers.copy_(torch.from_numpy(centers))
+        # The weights and the temperature mean something only for codes of a known
+        # scale: samples start at a mean squared distance of 1 from their centroid.
+        distance = torch.cdist(codes, module.centers).min(1).values.square().mean()
+        module.scale.copy_(distance.clamp(min=TINY).rsqrt())
+        module.centers.mul_(module.scale)
         n_batches = -(-n // self.batch_size)
         module.sizes.fill_(n / n_batches / self.n_clusters)
 
