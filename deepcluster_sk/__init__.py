@@ -1,8 +1,16 @@
 """Deep clustering as scikit-learn estimators."""
 
 from deepcluster_sk.autoencoder import Autoencoder
+from deepcluster_sk.discriminative import DiscriminativeClustering
+from deepcluster_sk.pcx import PCX
 from deepcluster_sk.tensorized import TensorizedAutoencoder
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Autoencoder", "TensorizedAutoencoder", "__version__"]
+__all__ = [
+    "PCX",
+    "Autoencoder",
+    "DiscriminativeClustering",
+    "TensorizedAutoencoder",
+    "__version__",
+]

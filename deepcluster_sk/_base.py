@@ -16,11 +16,18 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 
 from deepcluster_sk._callbacks import Progress, history_rows
-from deepcluster_sk._net import ClusterNet, Rows
+from deepcluster_sk._net import (
+    BLOCK_BYTES,
+    ClusterNet,
+    Rows,
+    StreamedRows,
+    is_streamed,
+    rows_per,
+)
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
 
@@ -111,9 +118,10 @@ class Run:
         if phase.epochs <= 0:
             return
         net = self.net
-        lr = {} if phase.lr is None else {"lr": phase.lr}
-        net.set_params(criterion=phase.criterion, **lr)
-        net.phase_, net.corrupt_ = phase.name, phase.corrupt
+        if phase.criterion is not net.criterion_:  # else the optimizer goes on
+            lr = {} if phase.lr is None else {"lr": phase.lr}
+            net.set_params(criterion=phase.criterion, **lr)
+        net.phase_, net.corrupt_, net.order_ = phase.name, phase.corrupt, phase.order
         net.initialize_history()
         callbacks = [*phase.callbacks, *self.callbacks]
         if self.verbose:
@@ -221,8 +229,7 @@ class BaseDeepEstimator(
     def _fit(self, X, y):
         X = self._validate_training_data(X)
         y = self._validate_target(X, y)
-        device = resolve_device(self.device)
-        rows = Rows(X, device)
+        rows = self._rows(X)
         random_state = check_random_state(self.random_state)
         best = None
         for _ in range(self._n_runs()):
@@ -231,9 +238,14 @@ class BaseDeepEstimator(
                 best = run
         self._keep(best)
 
+    def _rows(self, X):
+        """Validated data, ready for training."""
+        device = resolve_device(self.device)
+        return (StreamedRows if is_streamed(X) else Rows)(X, device)
+
     def _one_run(self, rows, y, random_state):
         seed = random_state.randint(np.iinfo(np.int32).max)
-        net = self._make_net(rows.X.shape[1], rows.X.device, seed)
+        net = self._make_net(rows.X.shape[1], rows.device, seed)
         private = np.random.RandomState(seed)
         run = Run(net, rows, y, private, self.callbacks or (), self.verbose)
         self._optimize(run)
@@ -283,7 +295,7 @@ class BaseDeepEstimator(
     # --- validation -----------------------------------------------------------
 
     def _validate_training_data(self, X):
-        X = self._to_float32(X, reset=True)
+        X = self._check_data(X, reset=True)
         name = type(self).__name__
         sizes = self.hidden_layer_sizes
         if sizes is not None and not all(
@@ -328,15 +340,26 @@ class BaseDeepEstimator(
         """Y is ignored, whatever it holds, unless a method reads it."""
         return None
 
-    def _check_data(self, X):
-        """Validate data to predict on."""
-        return self._to_float32(X, reset=False)
+    # Whether data on disk stays there: methods that never look at all rows at once.
+    _streams: ClassVar[bool] = False
 
-    def _to_float32(self, X, reset):
+    def _check_data(self, X, reset=False):
+        """Validate data, to predict on unless ``reset``."""
         # Values beyond float32 become infinite, which is refused with an error; NumPy
         # need not warn of it as well.
         with np.errstate(over="ignore"):
+            if self._streams and is_streamed(X):
+                return self._check_streamed(X, reset)
             return validate_data(self, X, dtype=np.float32, order="C", reset=reset)
+
+    def _check_streamed(self, X, reset):
+        """Validate data block by block and return it as it is."""
+        size = rows_per(BLOCK_BYTES, X)
+        validate_data(self, X[:size], dtype=np.float32, reset=reset)
+        if X.dtype.kind not in "biu":  # integers are finite
+            for start in range(size, X.shape[0], size):
+                check_array(X[start : start + size], dtype=np.float32, input_name="X")
+        return X
 
     # --- the predict path -----------------------------------------------------
 
@@ -453,9 +476,10 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
-        if len(X) < self.n_clusters:
+        n_samples = X.shape[0]  # data on disk may have no len
+        if n_samples < self.n_clusters:
             raise ValueError(
-                f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
+                f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
         return X
 

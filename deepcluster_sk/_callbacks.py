@@ -39,6 +39,25 @@ class StopOnPlateau(Callback):
             raise StopTraining
 
 
+class CosineDecay(Callback):
+    """Let the learning rate of a phase fall to zero along half a cosine.
+
+    Parameters
+    ----------
+    epochs : int
+        Length of the phase.
+    """
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Set the learning rate of the epoch."""
+        done = (len(net.history) - 1) / self.epochs
+        for group in net.optimizer_.param_groups:
+            group["lr"] = net.lr * 0.5 * (1 + np.cos(np.pi * done))
+
+
 class Progress(Callback):
     """A progress bar over the epochs of a phase, with the current loss.
 

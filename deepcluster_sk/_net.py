@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import Dataset
@@ -18,6 +19,9 @@ from torch.utils.data import Dataset
 from deepcluster_sk.exceptions import ConvergenceError
 
 INFERENCE_ROWS = 256
+# What is read at once from data that stays on disk, and what is held of it.
+BLOCK_BYTES = 2**18
+BUFFER_BYTES = 2**26
 
 # The torch default generators belong to the process; whoever needs them holds this.
 _GENERATOR_LOCK = threading.RLock()
@@ -89,12 +93,73 @@ class Rows(Dataset):
         self.X = (torch.from_numpy(X) if X.flags.writeable else torch.tensor(X)).to(
             device
         )
+        self.device = self.X.device
 
     def __len__(self):
         return len(self.X)
 
     def __getitem__(self, index):
         return self.X.index_select(0, index)
+
+    def batches(self, batch_size, generator=None, order=None):
+        """An epoch of batches."""
+        return Batches(self, batch_size, generator, order)
+
+
+class StreamedRows(Rows):
+    """Rows of an array that stays where it is, such as a ``numpy.memmap``.
+
+    Only batches of it are ever converted to float32 and moved to the device.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Anything with ``shape``, ``dtype``, slices ``X[a:b]`` and rows by an
+        increasing index array.
+    device : torch.device
+        Where batches must live.
+    """
+
+    def __init__(self, X, device):
+        self.X = X
+        self.device = device
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    def __getitem__(self, index):
+        # HDF5 and its like want increasing indices without repetition.
+        wanted, position = np.unique(np.asarray(index), return_inverse=True)
+        return self.convert(self.X[wanted])[position]
+
+    def convert(self, block):
+        """Rows of the source as a float32 tensor on the device."""
+        return torch.tensor(np.asarray(block, dtype=np.float32)).to(self.device)
+
+    def batches(self, batch_size, generator=None, order=None):
+        """An epoch of batches; their order is that of the reading."""
+        return StreamedBatches(self, batch_size, generator)
+
+
+def is_streamed(X):
+    """Whether X is a matrix that should be read piece by piece.
+
+    True for a ``numpy.memmap`` and for what is neither an ndarray, nor sparse, nor
+    a data frame, but has a NumPy ``dtype``, a 2-D ``shape`` and can be sliced.
+    """
+    return (
+        isinstance(getattr(X, "dtype", None), np.dtype)
+        and len(getattr(X, "shape", ())) == 2
+        and hasattr(X, "__getitem__")
+        and not hasattr(X, "iloc")
+        and not issparse(X)
+        and (isinstance(X, np.memmap) or not isinstance(X, np.ndarray))
+    )
+
+
+def rows_per(n_bytes, X):
+    """How many rows of a matrix fit into some memory, at least one."""
+    return max(1, n_bytes // max(1, X.shape[1] * X.dtype.itemsize))
 
 
 class Batches:
@@ -111,12 +176,16 @@ class Batches:
         Largest number of rows in a batch.
     generator : torch.Generator or None, default=None
         Source of the order; None keeps the order of the data.
+    order : callable or None, default=None
+        ``order(generator)`` returns a permutation, for methods that want certain
+        rows in the same batch; None takes a random one.
     """
 
-    def __init__(self, rows, batch_size, generator=None):
+    def __init__(self, rows, batch_size, generator=None, order=None):
         self.rows = rows
         self.n_batches = -(-len(rows) // batch_size)
         self.generator = generator
+        self.order = order
 
     def __len__(self):
         return self.n_batches
@@ -129,10 +198,65 @@ class Batches:
             return
         if self.generator is None:
             order = torch.arange(n)
-        else:
+        elif self.order is None:
             order = torch.randperm(n, generator=self.generator)
+        else:
+            order = self.order(self.generator)
         for index in order.to(self.rows.X.device).tensor_split(self.n_batches):
             yield self.rows[index], index
+
+
+class StreamedBatches:
+    """Batches of data that stays on disk, read nearly in sequence.
+
+    Blocks of consecutive rows are read in a random order into a buffer, in the
+    type of the source, and the rows of the buffer are shuffled. Data that fits
+    into one buffer comes in exactly the order in which ``Batches`` gives it.
+
+    Parameters
+    ----------
+    rows : StreamedRows
+        The data.
+    batch_size : int
+        Largest number of rows in a batch.
+    generator : torch.Generator or None, default=None
+        Source of the order; None keeps the order of the data.
+    """
+
+    def __init__(self, rows, batch_size, generator=None):
+        self.rows = rows
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def _buffers(self):
+        """Yield the blocks, as (start, stop), of each buffer."""
+        n, X = len(self.rows), self.rows.X
+        size = rows_per(BLOCK_BYTES, X)
+        starts = torch.arange(0, n, size)
+        n_buffers = -(-n // max(self.batch_size, rows_per(BUFFER_BYTES, X)))
+        if self.generator is not None and n_buffers > 1:
+            starts = starts[torch.randperm(len(starts), generator=self.generator)]
+        for part in starts.tensor_split(n_buffers):
+            # Within a buffer the disk is read forwards.
+            yield [(start, min(start + size, n)) for start in sorted(part.tolist())]
+
+    def __iter__(self):
+        X = self.rows.X
+        for blocks in self._buffers():
+            index = torch.cat([torch.arange(*block) for block in blocks])
+            buffer = np.empty((len(index), X.shape[1]), dtype=X.dtype)
+            filled = 0
+            for start, stop in blocks:
+                buffer[filled : filled + stop - start] = X[start:stop]
+                filled += stop - start
+            n_batches = -(-len(index) // self.batch_size)
+            if self.generator is None or n_batches == 1:
+                order = torch.arange(len(index))
+            else:
+                order = torch.randperm(len(index), generator=self.generator)
+            for part in order.tensor_split(n_batches):
+                x = self.rows.convert(buffer[part.numpy()])
+                yield x, index[part].to(x.device)
 
 
 class ClusterNet(NeuralNet):
@@ -155,7 +279,7 @@ class ClusterNet(NeuralNet):
         self.generator_ = torch.Generator().manual_seed(self.seed)
         self.noise_generator_ = torch.Generator(device).manual_seed(self.seed)
         self.phase_ = ""
-        self.corrupt_ = None
+        self.corrupt_ = self.order_ = None
         with self.stream_.active():
             return super().initialize()
 
@@ -167,11 +291,13 @@ class ClusterNet(NeuralNet):
     def trim_for_prediction(self):
         """Drop what only training needs, generators included."""
         super().trim_for_prediction()
-        self.stream_ = self.generator_ = self.noise_generator_ = self.corrupt_ = None
+        self.stream_ = self.generator_ = self.noise_generator_ = None
+        self.corrupt_ = self.order_ = None
 
     def get_iterator(self, dataset, training=False):
         """Batches of the rows, shuffled in training."""
-        return Batches(dataset, self.batch_size, self.generator_ if training else None)
+        generator = self.generator_ if training else None
+        return dataset.batches(self.batch_size, generator, self.order_)
 
     def partial_fit(self, X, y=None, classes=None, epochs=None):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
@@ -303,7 +429,7 @@ class ClusterNet(NeuralNet):
         self.module_.eval()
         device = torch.device(self.device)
         source = X.X if isinstance(X, Rows) else X
-        for start in range(0, len(source), INFERENCE_ROWS):
+        for start in range(0, source.shape[0], INFERENCE_ROWS):
             x = source[start : start + INFERENCE_ROWS]
             if not isinstance(x, torch.Tensor):
                 x = torch.tensor(np.asarray(x, dtype=np.float32)).to(device)

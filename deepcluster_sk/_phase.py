@@ -26,6 +26,9 @@ class Phase:
         Those of this phase only: when targets are refreshed, when to stop.
     corrupt : callable or None, default=None
         ``corrupt(x, generator)`` returns what the module sees instead of ``x``.
+    order : callable or None, default=None
+        ``order(generator)`` returns the permutation of an epoch's rows, which is
+        then cut into batches; None takes a random one.
     """
 
     name: str
@@ -34,3 +37,4 @@ class Phase:
     lr: float | None = None
     callbacks: Sequence[Callback] = ()
     corrupt: Callable | None = None
+    order: Callable | None = None

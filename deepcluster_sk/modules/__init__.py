@@ -9,7 +9,9 @@ from deepcluster_sk.modules._autoencoders import (
     build_autoencoder,
     perceptron,
 )
-from deepcluster_sk.modules._centroids import CentroidAutoencoder
+from deepcluster_sk.modules._centroids import CentroidAutoencoder, SphericalAutoencoder
+from deepcluster_sk.modules._exemplars import ExemplarAutoencoder, ExemplarOutput
+from deepcluster_sk.modules._pooled import PooledConvAutoencoder
 from deepcluster_sk.modules._tensorized import (
     StackedMLP,
     StackedModule,
@@ -23,7 +25,11 @@ __all__ = [
     "AutoencoderOutput",
     "CentroidAutoencoder",
     "ConvAutoencoder",
+    "ExemplarAutoencoder",
+    "ExemplarOutput",
     "MLPAutoencoder",
+    "PooledConvAutoencoder",
+    "SphericalAutoencoder",
     "StackedMLP",
     "StackedModule",
     "StackedProjection",

@@ -40,3 +40,26 @@ class CentroidAutoencoder(Autoencoder):
     def nearest(self, embedding):
         """Index of the nearest centre of each code, ``(n,)``."""
         return torch.cdist(embedding, self.centers).argmin(1)
+
+
+class SphericalAutoencoder(CentroidAutoencoder):
+    """An autoencoder whose clusters are directions of the embedding.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centres, which a method keeps at unit norm.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, **autoencoder):
+        super().__init__(n_clusters, trainable=False, **autoencoder)
+
+    def direct(self, x):
+        """Code of each row, scaled to unit norm."""
+        return nn.functional.normalize(self.encode(x))
+
+    def nearest(self, embedding):
+        """Index of the centre of largest cosine, ``(n,)``."""
+        return (embedding @ self.centers.T).argmax(1)

@@ -1,0 +1,577 @@
+"""Discriminative latent space: codes that are unlike unless there is reason not to."""
+
+import numbers
+import warnings
+from functools import partial
+from typing import ClassVar
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from skorch.callbacks import Callback
+from torch import nn
+
+from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin
+from deepcluster_sk._callbacks import CosineDecay
+from deepcluster_sk._net import StopTraining
+from deepcluster_sk._phase import Phase
+from deepcluster_sk._start import (
+    mean_directions,
+    nearest_direction,
+    spherical_kmeans,
+)
+from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.losses import (
+    anchor_similarity_loss,
+    between_cluster_loss,
+    spherical_kmeans_loss,
+    within_cluster_loss,
+)
+from deepcluster_sk.modules import PooledConvAutoencoder, SphericalAutoencoder
+
+# Rows of a similarity matrix held at once.
+BLOCK_ROWS = 1024
+DEFAULT_CHANNELS = (16, 32, 32)
+# The stages refine what pretraining found: a full step would undo it.
+STAGE_LR = 0.1
+
+
+def nearest_neighbors(x, n_neighbors, metric):
+    """Nearest neighbours of each row among the others, by blocks of rows.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Rows.
+    n_neighbors : int
+        Number m of neighbours; n - 1 if there are no more rows.
+    metric : {"cosine", "euclidean"}
+        What near means.
+
+    Returns
+    -------
+    distance : Tensor of shape (n, m)
+        1 - cosine, or the squared Euclidean distance; ascending.
+    index : Tensor of shape (n, m)
+        The neighbours.
+    """
+    n_neighbors = min(n_neighbors, len(x) - 1)
+    if metric == "cosine":
+        x = nn.functional.normalize(x)
+    norms = x.square().sum(1)
+    found = []
+    for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
+        distance = norms[rows, None] + norms - 2 * x[rows] @ x.T
+        distance[torch.arange(len(rows)), rows] = torch.inf
+        found.append(distance.topk(n_neighbors, largest=False))
+    distance = torch.cat([block.values for block in found]).clamp(min=0)
+    index = torch.cat([block.indices for block in found])
+    return distance / (2 if metric == "cosine" else 1), index
+
+
+def anchor_edges(distance, index, fraction, local):
+    """Keep the most trusted edges of a graph of nearest neighbours.
+
+    Parameters
+    ----------
+    distance, index : Tensors of shape (n, m)
+        The graph, as :func:`nearest_neighbors` returns it.
+    fraction : float
+        Share of the edges that is kept.
+    local : bool
+        Whether distances are measured against those of both ends to their last
+        neighbours. Otherwise dense clusters get nearly all anchors: on MNIST
+        half of them would be ones, and one in a hundred a five.
+
+    Returns
+    -------
+    anchors : Tensor of shape (n, m)
+        ``index`` where the edge is kept, -1 elsewhere.
+    """
+    if distance.numel() == 0:
+        return index
+    if local:
+        scale = distance[:, -1].clamp(min=torch.finfo(distance.dtype).tiny)
+        scale = scale.sqrt()
+        distance = distance / scale[:, None] / scale[index]
+    n_kept = max(1, round(fraction * distance.numel()))
+    kept = distance.flatten().argsort(stable=True)[:n_kept]
+    anchors = torch.full_like(index, -1).flatten()
+    anchors[kept] = index.flatten()[kept]
+    return anchors.view_as(index)
+
+
+def anchor_mask(anchors, n):
+    """Symmetric boolean ``(n, n)`` matrix of the pairs of an edge list."""
+    rows = torch.arange(len(anchors), device=anchors.device)[:, None]
+    kept = anchors >= 0
+    mask = torch.zeros(n, n, dtype=torch.bool, device=anchors.device)
+    mask[rows.expand_as(anchors)[kept], anchors[kept]] = True
+    return mask | mask.T
+
+
+class _AnchorOrder:
+    """Permutations in which rows stand beside some of their anchors.
+
+    In a random order the two ends of an edge share a batch with probability
+    B / n: most of the graph would never be seen.
+
+    Parameters
+    ----------
+    anchors : Tensor of shape (n, m)
+        Neighbours of each row, -1 for none.
+    group : int, default=8
+        Largest number of rows that are kept together.
+    """
+
+    def __init__(self, anchors, group=8):
+        self.anchors = [[j for j in row if j >= 0] for row in anchors.tolist()]
+        self.group = group
+
+    def __call__(self, generator):
+        """Take rows at random, each with its anchors that are still free."""
+        free = [True] * len(self.anchors)
+        order = []
+        for i in torch.randperm(len(free), generator=generator).tolist():
+            if not free[i]:
+                continue
+            near = [j for j in self.anchors[i] if free[j]][: self.group - 1]
+            for j in (i, *near):
+                free[j] = False
+                order.append(j)
+        return torch.tensor(order)
+
+
+class _DiscriminativeLoss(nn.Module):
+    """Eq. 6, Eq. 8 or Eq. 11, all as losses.
+
+    Labels are kept for every training row, and with ``anchors`` their neighbours.
+
+    Parameters
+    ----------
+    weights : dict of str to float
+        Terms and their weights; the others are left out.
+    batch_anchors : callable
+        ``batch_anchors(x)`` returns the edge list of a batch; for ``anchors=None``.
+    alpha : float
+    centers : Tensor of shape (k, h)
+        Only its shape matters.
+    n : int
+        Number of training rows.
+    anchors : Tensor of shape (n, m) or None
+        The edge list of the whole data.
+    """
+
+    def __init__(self, weights, batch_anchors, alpha, centers, n, anchors=None):
+        super().__init__()
+        self.weights = weights
+        self.batch_anchors = batch_anchors
+        self.alpha = alpha
+        self.register_buffer("anchors", anchors)
+        self.register_buffer("position", torch.full((n + 1,), -1))
+        self.register_buffer("labels", torch.zeros(n, dtype=torch.long))
+        self.register_buffer("centers", torch.zeros_like(centers))
+
+    def _mask(self, x, index):
+        """Anchor pairs of a batch."""
+        if self.anchors is None:
+            return anchor_mask(self.batch_anchors(x), len(x))
+        position = self.position
+        position[index] = torch.arange(len(index), device=x.device)
+        mask = anchor_mask(position[self.anchors[index]], len(x))  # -1 stays -1
+        position[index] = -1
+        return mask
+
+    def _term(self, name, output, x, index):
+        z, labels, k = output.embedding, self.labels[index], len(self.centers)
+        if name == "clustering":
+            return spherical_kmeans_loss(z, self.centers, labels)
+        if name == "discrimination":
+            return anchor_similarity_loss(z, self._mask(x, index), self.alpha)
+        if name == "within":
+            return within_cluster_loss(z, labels, k)
+        if name == "between":
+            return between_cluster_loss(z, labels, k)
+        return (output.reconstruction - x).square().sum(1).mean()
+
+    def forward(self, output, x, index):
+        """The terms, weighted."""
+        return {
+            name: weight * self._term(name, output, x, index)
+            for name, weight in self.weights.items()
+        }
+
+
+class _Alternate(Callback):
+    """Before and after each epoch: S given μ, then μ given S, on all rows.
+
+    Parameters
+    ----------
+    run : Run
+    tol : float
+        The phase ends when the mean cosine to the centroids (Eq. 7) changes by
+        less between epochs. 0 never stops.
+    """
+
+    def __init__(self, run, tol):
+        self.run = run
+        self.tol = tol
+
+    def on_train_begin(self, net, **kwargs):
+        """Assign the rows before the first step."""
+        self.cosine_ = self._update(net)[0]
+
+    def on_epoch_end(self, net, **kwargs):
+        """Assign the rows anew, and look whether that still changes anything."""
+        cosine, n_changed = self._update(net)
+        net.history.record("cosine", cosine)
+        net.history.record("n_changed", n_changed)
+        change, self.cosine_ = abs(cosine - self.cosine_), cosine
+        if change < self.tol:
+            raise StopTraining
+
+    def _update(self, net):
+        module, loss = net.module_, net.criterion_
+        directions = self.run.apply(module.direct)
+        labels, cosine = nearest_direction(directions, module.centers)
+        counts = torch.bincount(labels, minlength=len(module.centers))
+        dead = (counts == 0).nonzero().flatten().tolist()
+        # A dead cluster starts again on the row that fits its own worst.
+        for cluster, row in zip(dead, cosine.argsort(), strict=False):
+            labels[row] = cluster
+        self.run.n_reseeded += len(dead)
+        module.centers.copy_(mean_directions(directions, labels, module.centers))
+        loss.centers.copy_(module.centers)
+        n_changed = int((loss.labels != labels).sum())
+        loss.labels.copy_(labels)
+        return float(cosine.mean()), n_changed
+
+
+class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
+    """Discriminative latent space: unlike codes, but for pairs known to be alike.
+
+    Most pairs of samples belong to different clusters. Pretraining therefore makes
+    the codes of all pairs orthogonal, except for anchors, pairs of near neighbours
+    in the space of X, whose codes it aligns (Eq. 6 of [1]_). Codes are then grouped
+    by spherical k-means, and training goes on towards the centroids, with the
+    anchors (stage I, Eq. 8) and, when the assignment can be trusted, with the
+    clusters in their place (stage II, Eq. 11).
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=60
+        Width of the code, at least 1. It should exceed ``n_clusters``: no more than
+        ``latent_dim`` directions can be orthogonal.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (16, 32, 32) for "conv".
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. "conv" is the small one of [1]_: convolution, ReLU, batch
+        normalisation and max-pooling, and upsampling to decode. A callable, such as
+        a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    reconstruction_weight : float, default=0.001
+        λ and λ_r, at least 0: weight of the squared reconstruction error, summed
+        over features and averaged over samples. It has the scale of X squared: for
+        images, divide them by 255.
+    discriminative_weight : float, default=1.0
+        λ_d, at least 0: weight of the pairwise term in stage I.
+    between_weight : float, default=1.0
+        λ_b, at least 0: weight of the most similar pair of clusters in stage II.
+    within_weight : float, default=0.3
+        λ_w, at least 0: weight of the similarity within clusters in stage II.
+    anchors : {"data", "batch"}, default="data"
+        Where near neighbours are looked for: in the whole data, once, with
+        distances relative to those of the neighbourhood, and batches that keep
+        anchors together; or in each batch, as in [1]_.
+    n_neighbors : int, default=10
+        Neighbours of each sample in the graph, at least 1.
+    anchor_fraction : float, default=0.2
+        Share of the graph's edges that are anchors, in (0, 1]: the nearest ones.
+    metric : {"cosine", "euclidean"}, default="cosine"
+        What near means in the space of X. "euclidean" suits tables.
+    alpha : float, default=0.1
+        Distrust of the anchors, in [0, 1).
+    pretrain_epochs : int, default=50
+        Epochs of pretraining.
+    stage_one_epochs : int, default=20
+        Largest number of epochs of stage I, counted towards ``max_epochs``.
+    max_epochs : int, default=50
+        Largest number of passes over the data after pretraining.
+    batch_size : int, default=1000
+        Largest number of rows in a batch; batches are of nearly equal size. Large
+        ones hold more anchors, and the shares of the clusters are steadier in them.
+    lr : float, default=2e-3
+        Learning rate of the optimizer at the start of pretraining; it falls to zero
+        along a cosine. The stages start at a tenth of it.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-5
+        A stage stops when the mean cosine to the centroids changes by less between
+        epochs. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the k-means start. Pass
+        an int for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centroids, directions in the embedding: of unit norm.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each weighted loss term (they
+        add up to it). In the stages also "cosine", the mean cosine to the
+        centroids (Eq. 7), and "n_changed", how many labels the epoch changed.
+    n_iter_ : int
+        Number of epochs run.
+    objective_ : float
+        Eq. 11 of the training data, as a loss, at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    Notes
+    -----
+    ``transform`` returns codes of unit norm, as only their directions count; the
+    decoder reads them unscaled. Eq. 8 and 11 are maximised in [1]_; here every term
+    is minimised. Eq. 7 is a mean over samples, not the printed sum, beside which
+    the other terms would do nothing.
+
+    In [1]_ anchors are the most similar pairs of the graph of each batch. On MNIST
+    half of those pairs are ones, and one in a hundred are fives; neighbours in the
+    whole data, ranked by local distances, are spread evenly and as often right.
+
+    The assignment and the centroids are updated on all rows once an epoch, so the
+    data and its codes are held in memory. The objective compares all pairs of rows,
+    in blocks: its time grows as the square of their number.
+
+    A cluster that loses all its samples is started again from the sample that fits
+    its own centroid worst, and a ``ClusterCollapseWarning`` says so.
+
+    References
+    ----------
+    .. [1] E. Tzoreff, O. Kogan and Y. Choukroun. Deep discriminative latent space
+       for clustering. arXiv:1805.10795 (2018).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import DiscriminativeClustering
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().data[:300] / 16
+    >>> model = DiscriminativeClustering(
+    ...     10, latent_dim=20, hidden_layer_sizes=(64,), random_state=0
+    ... ).fit(X)
+    >>> model.labels_.shape
+    (300,)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "discriminative_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "between_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "within_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "anchors": [StrOptions({"data", "batch"})],
+        "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
+        "anchor_fraction": [Interval(numbers.Real, 0, 1, closed="right")],
+        "metric": [StrOptions({"cosine", "euclidean"})],
+        "alpha": [Interval(numbers.Real, 0, 1, closed="left")],
+        "stage_one_epochs": [Interval(numbers.Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=60,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        reconstruction_weight=0.001,
+        discriminative_weight=1.0,
+        between_weight=1.0,
+        within_weight=0.3,
+        anchors="data",
+        n_neighbors=10,
+        anchor_fraction=0.2,
+        metric="cosine",
+        alpha=0.1,
+        pretrain_epochs=50,
+        stage_one_epochs=20,
+        max_epochs=50,
+        batch_size=1000,
+        lr=2e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-5,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.reconstruction_weight = reconstruction_weight
+        self.discriminative_weight = discriminative_weight
+        self.between_weight = between_weight
+        self.within_weight = within_weight
+        self.anchors = anchors
+        self.n_neighbors = n_neighbors
+        self.anchor_fraction = anchor_fraction
+        self.metric = metric
+        self.alpha = alpha
+        self.pretrain_epochs = pretrain_epochs
+        self.stage_one_epochs = stage_one_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # --- the network and its training -----------------------------------------
+
+    def _module_spec(self, n_features):
+        architecture = self.architecture
+        if architecture == "conv":
+            sizes = self.hidden_layer_sizes
+            architecture = partial(
+                PooledConvAutoencoder,
+                hidden_layer_sizes=DEFAULT_CHANNELS if sizes is None else tuple(sizes),
+                image_shape=self.image_shape,
+            )
+        return SphericalAutoencoder, {
+            "n_clusters": self.n_clusters,
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "architecture": architecture,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+        }
+
+    def _edges(self, x):
+        """Anchors of some rows, as an edge list."""
+        distance, index = nearest_neighbors(x, self.n_neighbors, self.metric)
+        return anchor_edges(
+            distance, index, self.anchor_fraction, local=self.anchors == "data"
+        )
+
+    def _phases(self, run):
+        anchors = self._edges(run.rows.X) if self.anchors == "data" else None
+        order = None if anchors is None else _AnchorOrder(anchors)
+        loss = partial(
+            _DiscriminativeLoss,
+            batch_anchors=self._edges,
+            alpha=self.alpha,
+            centers=run.module.centers,
+            n=len(run.rows),
+            anchors=anchors,
+        )
+        reconstruction = {"reconstruction": self.reconstruction_weight}
+        yield Phase(
+            "pretrain",
+            loss({"discrimination": 1.0, **reconstruction}),
+            self.pretrain_epochs,
+            lr=self.lr,
+            callbacks=[CosineDecay(self.pretrain_epochs)],
+            order=order,
+        )
+        directions = run.apply(run.module.direct)
+        run.module.centers.copy_(
+            spherical_kmeans(directions, self.n_clusters, run.random_state)
+        )
+        one = min(self.stage_one_epochs, self.max_epochs)
+        two = self.max_epochs - one
+        weights = {"clustering": 1.0, "discrimination": self.discriminative_weight}
+        yield Phase(
+            "stage I",
+            loss({**weights, **reconstruction}),
+            one,
+            lr=STAGE_LR * self.lr,
+            callbacks=[CosineDecay(one), _Alternate(run, self.tol)],
+            order=order,
+        )
+        weights = {
+            "clustering": 1.0,
+            "within": self.within_weight,
+            "between": self.between_weight,
+        }
+        yield Phase(
+            "stage II",
+            loss({**weights, **reconstruction}),
+            two,
+            lr=STAGE_LR * self.lr,
+            callbacks=[CosineDecay(two), _Alternate(run, self.tol)],
+        )
+
+    def _optimize(self, run):
+        run.n_reseeded = 0
+        super()._optimize(run)
+        if run.n_reseeded:
+            warnings.warn(
+                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
+                "its samples and was started again from the one that fits worst.",
+                ClusterCollapseWarning,
+                stacklevel=7,
+            )
+
+    def _keep(self, run):
+        super()._keep(run)
+        self.cluster_centers_ = run.module.centers.cpu().numpy().copy()
+
+    def _objective(self, net, X):
+        """Eq. 11 over all rows: no mean of something that each row has."""
+        module = net.module_
+        directions, error = net.apply(
+            lambda x: (module.direct(x), (self._reconstruct(module, x) - x).square()),
+            X,
+        )
+        labels, cosine = nearest_direction(directions, module.centers)
+        member = nn.functional.one_hot(labels, self.n_clusters).to(directions)
+        sizes = member.sum(0).clamp(min=1)
+        between = torch.zeros_like(member.T @ member)
+        for rows in torch.arange(len(labels), device=labels.device).split(BLOCK_ROWS):
+            between += member[rows].T @ (directions[rows] @ directions.T).abs() @ member
+        between /= sizes[:, None] * sizes
+        return float(
+            -cosine.mean()
+            + self.within_weight
+            * within_cluster_loss(directions, labels, self.n_clusters)
+            + self.between_weight * between.triu(1).amax()
+            + self.reconstruction_weight * error.sum(1).mean()
+        )
+
+    # --- the predict path -----------------------------------------------------
+
+    def _assign(self, module, x):
+        return module.nearest(module.direct(x))
+
+    def _embed(self, module, x):
+        return module.direct(x)

@@ -1,0 +1,91 @@
+"""An autoencoder that decodes a code together with its centroid, for PC-X."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from deepcluster_sk.losses import softmax_assignment
+from deepcluster_sk.modules._centroids import CentroidAutoencoder
+
+
+class ExemplarOutput(NamedTuple):
+    """What PC-X's network returns for a batch of n rows.
+
+    ``centers`` and ``sizes`` are the module's own buffers, which training moves.
+    """
+
+    embedding: Tensor  # z, (n, h)
+    reconstruction: Tensor  # g(h(z, μ)), (n, d)
+    assignment: Tensor  # λ, (n, k)
+    centers: Tensor  # μ, (k, h)
+    sizes: Tensor  # α, (k,)
+
+
+class ExemplarAutoencoder(CentroidAutoencoder):
+    """An autoencoder with a centroid-integration unit between encoder and decoder.
+
+    The unit concatenates a code with its nearest centroid and mixes the two by one
+    linear layer. It starts as a no-op, identity on the code and zero on the
+    centroid: a freshly drawn layer would break a decoder that is already trained.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centroids.
+    integrate_centroids : bool
+        Whether there is a unit; without it codes are decoded as they are.
+    temperature : float
+        τ of the soft assignment.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, integrate_centroids, temperature, **autoencoder):
+        super().__init__(n_clusters, trainable=False, **autoencoder)
+        self.temperature = temperature
+        self.register_buffer("sizes", torch.ones(n_clusters))
+        self.register_buffer("scale", torch.ones(()))
+        self.fusion = None
+        if integrate_centroids:
+            width = autoencoder["latent_dim"]
+            self.fusion = nn.Linear(2 * width, width)
+            with torch.no_grad():
+                self.fusion.weight.copy_(torch.eye(width, 2 * width))
+                self.fusion.bias.zero_()
+
+    def encode(self, x):
+        """Code of each row, in units of ``scale``."""
+        return self.scale * super().encode(x)
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return super().decode(embedding / self.scale)
+
+    def assignment(self, embedding):
+        """Soft assignment λ of each code (Eq. 2), ``(n, k)``."""
+        return softmax_assignment(embedding, self.centers, self.temperature)
+
+    def nearest(self, embedding):
+        """Index of the nearest centroid: the largest λ (Eq. 2), ``(n,)``."""
+        return self.assignment(embedding).argmax(1)
+
+    def fuse(self, embedding, centers):
+        """The centroid-integration unit h (Eq. 3), ``(n, h), (n, h) -> (n, h)``."""
+        if self.fusion is None:
+            return embedding
+        return self.fusion(torch.cat([embedding, centers], dim=1))
+
+    def exemplars(self, centers):
+        """Decoded centroids g(h(μ, μ)), ``(k, d)``."""
+        return self.decode(self.fuse(centers, centers))
+
+    def forward(self, x):
+        """Encode rows, integrate the nearest centroid of each, and decode."""
+        embedding = self.encode(x)
+        assignment = self.assignment(embedding)
+        centers = self.centers[assignment.argmax(1)]
+        reconstruction = self.decode(self.fuse(embedding, centers))
+        return ExemplarOutput(
+            embedding, reconstruction, assignment, self.centers, self.sizes
+        )

@@ -1,0 +1,351 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+from sklearn.utils.estimator_checks import check_estimator
+from skorch.callbacks import Callback
+
+from deepcluster_sk import DiscriminativeClustering, discriminative
+from deepcluster_sk._callbacks import CosineDecay
+from deepcluster_sk._start import mean_directions, spherical_kmeans
+from deepcluster_sk.discriminative import (
+    _AnchorOrder,
+    _DiscriminativeLoss,
+    anchor_edges,
+    anchor_mask,
+    nearest_neighbors,
+)
+from deepcluster_sk.losses import between_cluster_loss
+from deepcluster_sk.modules import PooledConvAutoencoder
+
+K = 3
+
+
+def small(**params):
+    defaults = {
+        "latent_dim": 8,
+        "hidden_layer_sizes": (16,),
+        "metric": "euclidean",
+        "pretrain_epochs": 30,
+        "stage_one_epochs": 5,
+        "max_epochs": 10,
+        "lr": 1e-2,
+        "tol": 0.0,
+        "device": "cpu",
+        "random_state": 0,
+    }
+    return DiscriminativeClustering(**{"n_clusters": K, **defaults, **params})
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    X, y = make_blobs(150, n_features=5, centers=K, random_state=0)
+    return (X / 10).astype(np.float32), y
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    return small().fit(blobs[0])
+
+
+@pytest.mark.filterwarnings(
+    # The checks fit 8 clusters to 20 or 30 random rows: some die.
+    "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
+)
+@pytest.mark.parametrize(
+    "estimator",
+    [small(pretrain_epochs=3, max_epochs=4), DiscriminativeClustering()],
+    ids=["small", "default"],
+)
+def test_scikit_learn_checks(estimator):
+    check_estimator(estimator, on_skip=None)
+
+
+# --- anchors ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbors_by_blocks_are_those_of_all_pairs(metric, monkeypatch):
+    monkeypatch.setattr(discriminative, "BLOCK_ROWS", 7)
+    x = np.random.RandomState(0).randn(30, 4)
+    distance, index = nearest_neighbors(torch.tensor(x), 3, metric)
+    if metric == "cosine":
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        pairs = 1 - unit @ unit.T
+    else:
+        pairs = ((x[:, None] - x) ** 2).sum(2)
+    np.fill_diagonal(pairs, np.inf)
+    assert_array_equal(index, pairs.argsort(1)[:, :3])
+    assert_allclose(distance, np.sort(pairs, axis=1)[:, :3], atol=1e-9)
+    assert nearest_neighbors(torch.tensor(x[:2]), 3, metric)[1].tolist() == [[1], [0]]
+
+
+def test_anchors_are_the_nearest_edges():
+    distance = torch.tensor([[1.0, 5.0], [2.0, 6.0], [4.0, 8.0], [3.0, 7.0]])
+    index = torch.tensor([[1, 2], [0, 3], [3, 0], [2, 1]])
+    kept = anchor_edges(distance, index, 0.5, local=False)
+    assert kept.tolist() == [[1, -1], [0, -1], [3, -1], [2, -1]]
+    kept = anchor_edges(distance, index, 0.25, local=False)
+    assert kept.tolist() == [[1, -1], [0, -1], [-1, -1], [-1, -1]]
+
+
+def test_local_distances_give_every_cluster_anchors():
+    rng = np.random.RandomState(0)
+    x = np.concatenate([rng.randn(40, 3), 100 + 20 * rng.randn(40, 3)])
+    graph = nearest_neighbors(torch.tensor(x), 5, "euclidean")
+    plain = anchor_edges(*graph, 0.3, local=False) >= 0
+    local = anchor_edges(*graph, 0.3, local=True) >= 0
+    assert plain.sum() == local.sum() == 120
+    assert plain[40:].sum() == 0
+    assert local[40:].sum() > 40
+
+
+@pytest.mark.parametrize("x", [np.zeros((6, 2)), np.ones((6, 2)), np.ones((1, 2))])
+def test_rows_without_direction_or_distance_have_finite_anchors(x):
+    for metric in ("cosine", "euclidean"):
+        graph = nearest_neighbors(torch.tensor(x), 2, metric)
+        assert torch.isfinite(graph[0]).all()
+        edges = anchor_edges(*graph, 0.5, local=True)
+        assert (edges >= 0).sum() == (6 if len(x) > 1 else 0)
+
+
+def test_mask_of_a_batch_is_a_part_of_the_whole():
+    rng = np.random.RandomState(0)
+    x = torch.tensor(rng.randn(20, 3))
+    edges = anchor_edges(*nearest_neighbors(x, 4, "cosine"), 0.5, local=True)
+    whole = anchor_mask(edges, 20)
+    assert not whole.diagonal().any()
+    assert_array_equal(whole, whole.T)
+    pairs = {(i, j) for i, row in enumerate(edges.tolist()) for j in row if j >= 0}
+    assert whole.sum() == len(pairs | {(j, i) for i, j in pairs})
+    loss = _DiscriminativeLoss({}, None, 0.1, torch.zeros(K, 3), 20, anchors=edges)
+    for seed in range(3):  # what one batch leaves behind must not reach the next
+        index = torch.tensor(np.random.RandomState(seed).permutation(20)[:8])
+        assert_array_equal(loss._mask(x[index], index), whole[index][:, index])
+
+
+def test_anchors_of_batches_come_from_the_batch():
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.4, 1.0]])
+    model = small(anchors="batch", metric="cosine", n_neighbors=1, anchor_fraction=0.5)
+    loss = _DiscriminativeLoss({}, model._edges, 0.1, torch.zeros(K, 3), 20)
+    mask = loss._mask(x, torch.tensor([5, 9, 2, 7]))
+    assert mask.nonzero().tolist() == [[0, 1], [1, 0]]
+
+
+def test_order_is_a_permutation_that_keeps_anchors_together():
+    rng = np.random.RandomState(0)
+    x = torch.tensor(rng.randn(400, 3))
+    edges = anchor_edges(*nearest_neighbors(x, 5, "cosine"), 0.5, local=True)
+    mask = anchor_mask(edges, 400)
+    order = _AnchorOrder(edges)
+    generator = torch.Generator().manual_seed(0)
+    first, second = order(generator), order(generator)
+    assert (first != second).any()
+    for permutation in (first, second):
+        assert_array_equal(permutation.sort().values, np.arange(400))
+        kept = sum(mask[part][:, part].sum() for part in permutation.split(40))
+        # A random order would keep a tenth.
+        assert kept > 0.3 * mask.sum()
+
+
+# --- losses and training ------------------------------------------------------
+
+
+def test_worst_pair_is_the_worst_pair():
+    """Its value is the largest of all pairs, and only its members get a gradient."""
+    z = torch.tensor(np.random.RandomState(0).randn(12, 3), requires_grad=True)
+    labels = torch.arange(12) % 4
+    unit = (z / z.norm(dim=1, keepdim=True)).detach().numpy()
+    pairs = {
+        (a, b): np.mean(
+            [
+                abs(unit[i] @ unit[j])
+                for i in range(12)
+                for j in range(12)
+                if labels[i] == a and labels[j] == b
+            ]
+        )
+        for a in range(4)
+        for b in range(a)
+    }
+    loss = between_cluster_loss(z, labels, 4)
+    assert_allclose(loss.item(), max(pairs.values()))
+    loss.backward()
+    worst = max(pairs, key=pairs.get)
+    moved = set(labels[z.grad.abs().sum(1) > 0].tolist())
+    assert moved == set(worst)
+
+
+def test_objective_is_equation_11_by_loops(blobs, fitted, monkeypatch):
+    X, _ = blobs
+    monkeypatch.setattr(discriminative, "BLOCK_ROWS", 40)
+    Z = fitted.transform(X).astype(np.float64)
+    labels, centers = fitted.labels_, fitted.cluster_centers_
+    n = len(X)
+    clustering = -np.mean([Z[i] @ centers[labels[i]] for i in range(n)])
+    within = -sum(
+        np.mean(
+            [
+                Z[i] @ Z[j]
+                for i in range(n)
+                for j in range(n)
+                if labels[i] == labels[j] == k
+            ]
+        )
+        for k in range(K)
+    )
+    between = max(
+        np.mean(
+            [
+                abs(Z[i] @ Z[j])
+                for i in range(n)
+                for j in range(n)
+                if labels[i] == a and labels[j] == b
+            ]
+        )
+        for a in range(K)
+        for b in range(a)
+    )
+    error = ((fitted.reconstruct(X) - X) ** 2).sum(1).mean()
+    expected = clustering + 0.3 * within + between + 0.001 * error
+    assert_allclose(-fitted.score(X), expected, rtol=1e-5)
+
+
+def test_history_has_the_stages_and_their_weighted_terms(fitted):
+    names = {
+        "pretrain": {"discrimination"},
+        "stage I": {"clustering", "discrimination"},
+        "stage II": {"clustering", "within", "between"},
+    }
+    phases = [row["phase"] for row in fitted.history_]
+    assert phases == ["pretrain"] * 30 + ["stage I"] * 5 + ["stage II"] * 5
+    known = {"phase", "epoch", "loss", "cosine", "n_changed"}
+    for row in fitted.history_:
+        terms = set(row) - known
+        assert terms == names[row["phase"]] | {"reconstruction"}
+        assert_allclose(sum(row[name] for name in terms), row["loss"], rtol=1e-6)
+    assert fitted.history_[29]["loss"] < fitted.history_[0]["loss"]
+
+
+def test_weights_reach_their_terms(blobs):
+    X, _ = blobs
+    weights = {"discriminative_weight": 2.0, "between_weight": 3.0, "within_weight": 0}
+    plain = small(stage_one_epochs=1, pretrain_epochs=1, lr=1e-12).fit(X).history_
+    other = small(stage_one_epochs=1, pretrain_epochs=1, lr=1e-12, **weights)
+    other = other.fit(X).history_
+    assert_allclose(other[1]["discrimination"], 2 * plain[1]["discrimination"])
+    assert_allclose(other[2]["between"], 3 * plain[2]["between"], rtol=1e-6)
+    assert other[2]["within"] == 0 != plain[2]["within"]
+
+
+@pytest.mark.parametrize("anchors", ["data", "batch"])
+def test_separate_clusters_are_found(blobs, anchors):
+    X, y = blobs
+    model = small(anchors=anchors, batch_size=75).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    assert_array_equal(model.labels_, model.predict(X))
+    assert model.score(X) == -model.objective_
+
+
+def test_embedding_and_centroids_are_directions(blobs, fitted):
+    Z = fitted.transform(blobs[0])
+    assert_allclose(np.linalg.norm(Z, axis=1), 1, rtol=1e-5)
+    assert_allclose(np.linalg.norm(fitted.cluster_centers_, axis=1), 1, rtol=1e-5)
+    assert_array_equal(fitted.labels_, (Z @ fitted.cluster_centers_.T).argmax(1))
+    means = mean_directions(
+        torch.from_numpy(Z), torch.from_numpy(fitted.labels_).long(), torch.zeros(K, 8)
+    )
+    # After each epoch the centroids are those of the rows' present codes.
+    assert_allclose(fitted.cluster_centers_, means, atol=1e-5)
+
+
+def test_stages_end_when_the_cosine_stands_still(blobs):
+    X, _ = blobs
+    model = small(tol=2.0).fit(X)  # no change is as large
+    assert [row["phase"] for row in model.history_[30:]] == ["stage I", "stage II"]
+
+
+def test_learning_rate_falls_to_zero():
+    seen = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append((net.phase_, net.optimizer_.param_groups[0]["lr"]))
+
+    rng = np.random.RandomState(0)
+    small(pretrain_epochs=4, callbacks=[Watch()]).fit(rng.rand(9, 2))
+    pretrain = [lr for phase, lr in seen if phase == "pretrain"]
+    expected = 1e-2 * 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    assert_allclose(pretrain, expected)
+    first = next(lr for phase, lr in seen if phase == "stage I")
+    assert_allclose(first, 1e-3)
+    assert CosineDecay(4).get_params() == {"epochs": 4}
+
+
+def test_one_cluster_and_as_many_as_rows(blobs):
+    X, _ = blobs
+    model = small(n_clusters=1).fit(X)
+    assert_array_equal(model.labels_, 0)
+    assert np.isfinite(model.objective_)
+    with pytest.raises(ValueError, match="should be >= n_clusters"):
+        small(n_clusters=11).fit(X[:10])
+
+
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_as_many_clusters_as_rows(blobs):
+    model = small(n_clusters=9, lr=1e-4, pretrain_epochs=1).fit(blobs[0][:9])
+    assert len(np.unique(model.labels_)) >= 8
+
+
+def test_same_seed_same_fit_and_no_rows_in_pickles(blobs, fitted):
+    X, _ = blobs
+    again = small().fit(X)
+    assert_array_equal(again.labels_, fitted.labels_)
+    assert_array_equal(again.transform(X), fitted.transform(X))
+    large = small(pretrain_epochs=1, max_epochs=1).fit(np.tile(X, (8, 1)))
+    few = small(pretrain_epochs=1, max_epochs=1).fit(X)
+    size = [len(pickle.dumps(m)) - m.labels_.nbytes for m in (few, large)]
+    assert size[1] < size[0] + 1000
+
+
+# --- parts --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 7), (1, 1, 9), (2, 2, 3)])
+def test_convolutions_fit_any_image(shape):
+    n_features = int(np.prod(shape))
+    module = PooledConvAutoencoder(n_features, 6, (4, 5, 5), shape)
+    x = torch.randn(7, n_features)
+    embedding, reconstruction = module(x)
+    assert embedding.shape == (7, 6) and reconstruction.shape == x.shape
+    reconstruction.square().sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_convolutions_learn_templates():
+    rng = np.random.RandomState(0)
+    y = np.arange(90) % K
+    X = rng.rand(K, 36)[y] + 0.1 * rng.rand(90, 36)
+    model = small(
+        architecture="conv",
+        image_shape=(1, 6, 6),
+        hidden_layer_sizes=None,
+        metric="cosine",
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    assert model.reconstruct(X).shape == X.shape
+
+
+def test_spherical_kmeans_finds_directions_whatever_their_sign():
+    rng = np.random.RandomState(0)
+    axes = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0]])
+    x = torch.nn.functional.normalize(
+        axes[np.arange(60) % 3] + 0.1 * torch.tensor(rng.randn(60, 3)).float()
+    )
+    centers = spherical_kmeans(x, 3, rng)
+    assert_allclose(centers.norm(dim=1), 1, rtol=1e-5)
+    assert ((centers @ axes.T).max(0).values > 0.99).all()
