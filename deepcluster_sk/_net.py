@@ -22,6 +22,10 @@ INFERENCE_ROWS = 256
 # What is read at once from data that stays on disk, and what is held of it.
 BLOCK_BYTES = 2**18
 BUFFER_BYTES = 2**26
+# Batches between two readings of the losses. Each reading waits for the device; but
+# scalars kept for long are strewn between the batches in memory, whose freed space
+# then fits no other batch: 700 kB a batch were lost on a long epoch.
+LOSS_BATCHES = 64
 
 # The torch default generators belong to the process; whoever needs them holds this.
 _GENERATOR_LOCK = threading.RLock()
@@ -259,6 +263,13 @@ class StreamedBatches:
                 yield x, index[part].to(x.device)
 
 
+def _weighted_sums(sizes, terms):
+    """Sum over batches of the number of rows times each loss term."""
+    table = torch.stack([torch.stack(list(step.values())) for step in terms])
+    # .cpu() first: MPS has no double.
+    return np.asarray(sizes) @ table.cpu().double().numpy()
+
+
 class ClusterNet(NeuralNet):
     """A skorch net that trains on slices and reports loss *terms*.
 
@@ -333,13 +344,13 @@ class ClusterNet(NeuralNet):
         ]
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Train on every batch; the losses are read back once, at the end."""
+        """Train on every batch; the losses are read back now and then."""
         if iterator is None:
             return
         self._set_training(training)
         on_begin, on_end = map(self._listeners, ("on_batch_begin", "on_batch_end"))
         self.grad_listeners_ = self._listeners("on_grad_computed")
-        sizes, terms = [], []
+        sizes, terms, n_rows, n_batches, totals = [], [], 0, 0, 0.0
         lend = self.stream_.active if self.draws_random_numbers else nullcontext
         with lend():
             for batch in iterator:
@@ -354,12 +365,16 @@ class ClusterNet(NeuralNet):
                     self.history.record_batch(f"{prefix}_loss", loss)
                     for callback in on_end:
                         callback.on_batch_end(self, batch=batch, training=training)
-        self._record_epoch(prefix, np.asarray(sizes), terms)
+                if len(sizes) == LOSS_BATCHES:
+                    totals = totals + _weighted_sums(sizes, terms)
+                    n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
+                    sizes, terms = [], []
+        if sizes:
+            totals = totals + _weighted_sums(sizes, terms)
+        n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
+        self._record_epoch(prefix, list(step), totals / n_rows, n_batches)
 
-    def _record_epoch(self, prefix, sizes, terms):
-        names = list(terms[0])
-        table = torch.stack([torch.stack(list(step.values())) for step in terms])
-        means = sizes @ table.double().cpu().numpy() / sizes.sum()
+    def _record_epoch(self, prefix, names, means, n_batches):
         for name, value in zip(names, means, strict=True):
             if not np.isfinite(value):
                 raise ConvergenceError(
@@ -369,7 +384,7 @@ class ClusterNet(NeuralNet):
                 )
             self.history.record(name, float(value))
         self.history.record(f"{prefix}_loss", float(means.sum()))
-        self.history.record(f"{prefix}_batch_count", len(sizes))
+        self.history.record(f"{prefix}_batch_count", n_batches)
 
     def train_step(self, batch, **fit_params):
         """One optimizer step; returns the detached terms."""
