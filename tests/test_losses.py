@@ -1,0 +1,548 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from deepcluster_sk import losses
+
+N, D, K = 7, 3, 4
+
+
+def _double(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def _assignment(n=N, k=K, seed=0):
+    return torch.softmax(2 * _double(n, k, seed=seed), dim=1)
+
+
+def _kernel(n=N, seed=1):
+    x = _double(n, D, seed=seed)
+    return torch.exp(-(torch.cdist(x, x) ** 2) / 2)
+
+
+def _labels():
+    return torch.tensor([0, 1, 1, 3, 0, 3, 3])  # cluster 2 is empty
+
+
+def _anchors():
+    anchors = torch.zeros(N, N, dtype=torch.bool)
+    for i, j in [(0, 1), (2, 5), (3, 4)]:
+        anchors[i, j] = anchors[j, i] = True
+    return anchors
+
+
+# --- NumPy loops, written from the papers -------------------------------------------
+
+
+def loop_student_t(z, mu, alpha):
+    q = np.zeros((len(z), len(mu)))
+    for i, j in np.ndindex(q.shape):
+        q[i, j] = (1 + np.sum((z[i] - mu[j]) ** 2) / alpha) ** (-(alpha + 1) / 2)
+    return q / q.sum(1, keepdims=True)
+
+
+def loop_target(q):
+    p = np.zeros_like(q)
+    for i in range(len(q)):
+        weights = [q[i, j] ** 2 / sum(q[:, j]) for j in range(q.shape[1])]
+        p[i] = np.array(weights) / sum(weights)
+    return p
+
+
+def loop_kl(p, q):
+    total = 0
+    for i, j in np.ndindex(p.shape):
+        total += p[i, j] * np.log(p[i, j] / q[i, j])
+    return total / len(p)
+
+
+def loop_cauchy_schwarz(a, kernel):
+    n, k = a.shape
+
+    def overlap(i, j):
+        return sum(
+            a[s, i] * a[t, j] * kernel[s, t]
+            for s, t in itertools.product(range(n), repeat=2)
+        )
+
+    terms = [
+        overlap(i, j) / np.sqrt(overlap(i, i) * overlap(j, j))
+        for i, j in itertools.combinations(range(k), 2)
+    ]
+    return sum(terms) / len(terms)
+
+
+def loop_orthogonality(a):
+    return np.mean([a[i] @ a[j] for i, j in itertools.combinations(range(len(a)), 2)])
+
+
+def loop_simplex(a, kernel):
+    corners = np.eye(a.shape[1])
+    eta = np.zeros_like(a)
+    for i, j in np.ndindex(a.shape):
+        eta[i, j] = np.exp(-(np.linalg.norm(a[i] - corners[j]) ** 2))
+    return loop_cauchy_schwarz(eta, kernel)
+
+
+def loop_softmax(z, mu, tau):
+    weights = np.zeros((len(z), len(mu)))
+    for i, j in np.ndindex(weights.shape):
+        weights[i, j] = np.exp(-tau * np.sum((z[i] - mu[j]) ** 2))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def loop_entropy(a):
+    return -sum(v * np.log(v) for v in a.ravel()) / len(a)
+
+
+def loop_kmeans(z, mu):
+    return np.mean([min(np.sum((row - m) ** 2) for m in mu) for row in z])
+
+
+def loop_reweighted_kmeans(z, mu, labels, sizes, smoothing):
+    total = sum(sizes)
+    smoothed = [
+        (s + smoothing) * total / (total + smoothing * len(sizes)) for s in sizes
+    ]
+    omega = [s / np.mean(smoothed) for s in smoothed]
+    terms = [
+        np.sum((row - mu[c]) ** 2) / omega[c] for row, c in zip(z, labels, strict=True)
+    ]
+    return np.mean(terms)
+
+
+def _cosine(x, y):
+    return x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+
+
+def loop_anchor(z, anchors, alpha):
+    similar, other = [], []
+    for i, j in itertools.product(range(len(z)), repeat=2):
+        cosine = _cosine(z[i], z[j])
+        if anchors[i, j]:
+            similar.append(cosine)
+        else:
+            other.append(abs(cosine))
+    return np.mean(other) - (1 - alpha) * np.mean(similar)
+
+
+def loop_spherical(z, mu, labels):
+    return -np.mean([_cosine(row, mu[c]) for row, c in zip(z, labels, strict=True)])
+
+
+def loop_between(z, labels):
+    return max(
+        np.mean([abs(_cosine(x, y)) for x in z[labels == a] for y in z[labels == b]])
+        for a, b in itertools.combinations(sorted(set(labels)), 2)
+    )
+
+
+def loop_within(z, labels):
+    return -sum(
+        np.mean([_cosine(x, y) for x in z[labels == c] for y in z[labels == c]])
+        for c in set(labels)
+    )
+
+
+def loop_mean_squared_error(r, x):
+    return sum((r[i] - x[i]) ** 2 for i in np.ndindex(x.shape)) / x.size
+
+
+def loop_tensorized(z, r, x, penalty):
+    cost = np.zeros((len(x), len(z)))
+    for i, j in np.ndindex(cost.shape):
+        error = np.sum((x[i] - r[j, i]) ** 2)
+        cost[i, j] = error - penalty * np.sum(z[j, i] ** 2)
+    return cost
+
+
+def loop_simplex_projection(x):
+    # The threshold by bisection: what is left above it sums to 1.
+    projection = np.zeros_like(x)
+    for i, row in enumerate(x):
+        low, high = row.min() - 1, row.max()
+        for _ in range(100):
+            middle = (low + high) / 2
+            if np.maximum(row - middle, 0).sum() > 1:
+                low = middle
+            else:
+                high = middle
+        projection[i] = np.maximum(row - middle, 0)
+    return projection
+
+
+# --- Every formula against its loop -------------------------------------------------
+
+CASES = {
+    "squared_error": (
+        losses.mean_squared_error,
+        loop_mean_squared_error,
+        (_double(N, D), _double(N, D, seed=1)),
+    ),
+    "tensorized": (
+        lambda z, r, x: losses.tensorized_cost(z, r, x, penalty=-0.3),
+        lambda z, r, x: loop_tensorized(z, r, x, -0.3),
+        (_double(K, N, 2), _double(K, N, D, seed=1), _double(N, D, seed=2)),
+    ),
+    "projection": (
+        losses.simplex_projection,
+        loop_simplex_projection,
+        (_double(N, K),),
+    ),
+    "student_t": (
+        lambda z, mu: losses.student_t_assignment(z, mu, alpha=2.5),
+        lambda z, mu: loop_student_t(z, mu, 2.5),
+        (_double(N, D), _double(K, D, seed=1)),
+    ),
+    "target": (losses.target_distribution, loop_target, (_assignment(),)),
+    "kl": (losses.kl_divergence, loop_kl, (_assignment(), _assignment(seed=1))),
+    "cauchy_schwarz": (
+        losses.cauchy_schwarz_loss,
+        loop_cauchy_schwarz,
+        (_assignment(), _kernel()),
+    ),
+    "orthogonality": (
+        losses.assignment_orthogonality,
+        loop_orthogonality,
+        (_assignment(),),
+    ),
+    "simplex": (losses.simplex_corner_loss, loop_simplex, (_assignment(), _kernel())),
+    "softmax": (
+        lambda z, mu: losses.softmax_assignment(z, mu, temperature=0.7),
+        lambda z, mu: loop_softmax(z, mu, 0.7),
+        (_double(N, D), _double(K, D, seed=1)),
+    ),
+    "entropy": (losses.assignment_entropy, loop_entropy, (_assignment(),)),
+    "kmeans": (losses.kmeans_loss, loop_kmeans, (_double(N, D), _double(K, D, seed=1))),
+    "reweighted_kmeans": (
+        lambda z, mu: losses.kmeans_loss(
+            z,
+            mu,
+            _labels(),
+            losses.inverse_size_weights(torch.bincount(_labels()), 0.5),
+        ),
+        lambda z, mu: loop_reweighted_kmeans(
+            z, mu, _labels().numpy(), np.bincount(_labels()), 0.5
+        ),
+        (_double(N, D), _double(K, D, seed=1)),
+    ),
+    "anchor": (
+        lambda z: losses.anchor_similarity_loss(z, _anchors(), alpha=0.3),
+        lambda z: loop_anchor(z, _anchors().numpy(), 0.3),
+        (_double(N, D),),
+    ),
+    "spherical_kmeans": (
+        lambda z, mu: losses.spherical_kmeans_loss(z, mu, _labels()),
+        lambda z, mu: loop_spherical(z, mu, _labels().numpy()),
+        (_double(N, D), _double(K, D, seed=1)),
+    ),
+    "between": (
+        lambda z: losses.between_cluster_loss(z, _labels(), K),
+        lambda z: loop_between(z, _labels().numpy()),
+        (_double(N, D),),
+    ),
+    "within": (
+        lambda z: losses.within_cluster_loss(z, _labels(), K),
+        lambda z: loop_within(z, _labels().numpy()),
+        (_double(N, D),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_matches_numpy_loop(name):
+    loss, loop, inputs = CASES[name]
+    expected = loop(*(x.numpy() for x in inputs))
+    np.testing.assert_allclose(loss(*inputs).numpy(), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_matches_finite_differences(name):
+    loss, _, inputs = CASES[name]
+    inputs = tuple(x.clone().requires_grad_() for x in inputs)
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_every_public_function_has_a_case():
+    called = {name for case in CASES.values() for name in _names_called(case[0])}
+    assert called == set(losses.__all__)
+
+
+def _names_called(function):
+    return (set(function.__code__.co_names) | {function.__name__}) & set(losses.__all__)
+
+
+# --- Invariants ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["cauchy_schwarz", "orthogonality", "simplex", "entropy", "kl"]
+)
+def test_permuting_clusters_changes_no_loss(name):
+    loss, _, inputs = CASES[name]
+    order = torch.tensor([2, 0, 3, 1])
+    permuted = [x[:, order] if x.shape == (N, K) else x for x in inputs]
+    torch.testing.assert_close(loss(*permuted), loss(*inputs))
+
+
+@pytest.mark.parametrize("name", ["student_t", "softmax"])
+def test_permuting_centroids_permutes_assignments(name):
+    assign, _, (z, mu) = CASES[name]
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(assign(z, mu[order]), assign(z, mu)[:, order])
+
+
+@pytest.mark.parametrize(
+    "name", ["student_t", "softmax", "target"], ids=lambda name: name
+)
+def test_assignments_are_distributions(name):
+    assign, _, inputs = CASES[name]
+    out = assign(*inputs)
+    assert (out >= 0).all()
+    torch.testing.assert_close(out.sum(1), torch.ones(N, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["kl", "entropy", "kmeans"])
+def test_duplicating_the_batch_changes_no_mean(name):
+    loss, _, inputs = CASES[name]
+    doubled = [torch.cat([x, x]) if len(x) == N else x for x in inputs]
+    torch.testing.assert_close(loss(*doubled), loss(*inputs))
+
+
+def test_duplicating_the_batch_keeps_the_cauchy_schwarz_loss():
+    a, kernel = _assignment(), _kernel()
+    torch.testing.assert_close(
+        losses.cauchy_schwarz_loss(torch.cat([a, a]), kernel.repeat(2, 2)),
+        losses.cauchy_schwarz_loss(a, kernel),
+    )
+
+
+def test_cauchy_schwarz_ignores_the_scale_of_kernel_and_clusters():
+    a, kernel = _assignment(), _kernel()
+    scale = torch.tensor([0.1, 1.0, 5.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(
+        losses.cauchy_schwarz_loss(a * scale, 7 * kernel),
+        losses.cauchy_schwarz_loss(a, kernel),
+    )
+
+
+@pytest.mark.parametrize("name", ["anchor", "spherical_kmeans", "between", "within"])
+def test_only_directions_count(name):
+    loss, _, (z, *rest) = CASES[name]
+    lengths = torch.linspace(0.1, 9, N, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(loss(z * lengths, *rest), loss(z, *rest))
+
+
+def test_student_t_tends_to_a_gaussian_for_many_degrees_of_freedom():
+    z, mu = _double(N, D), _double(K, D, seed=1)
+    gaussian = losses.softmax_assignment(z, mu, temperature=0.5)
+    torch.testing.assert_close(
+        losses.student_t_assignment(z, mu, alpha=1e9), gaussian, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_target_distribution_sharpens():
+    # On balanced clusters the largest entry of every row grows.
+    q = torch.tensor([[0.6, 0.4], [0.4, 0.6]])
+    assert (losses.target_distribution(q).amax(1) > q.amax(1)).all()
+
+
+def test_kl_divergence_vanishes_only_at_equality():
+    q = _assignment()
+    assert losses.kl_divergence(q, q) == 0
+    assert losses.kl_divergence(_assignment(seed=1), q) > 0.01
+
+
+def test_well_separated_clusters_minimise_the_divergence_losses():
+    hard = torch.eye(2, dtype=torch.float64).repeat_interleave(3, dim=0)
+    block = hard @ hard.T  # the kernel of two far-apart points
+    mixed = torch.full_like(hard, 0.5)
+    assert losses.cauchy_schwarz_loss(hard, block) < 1e-8
+    torch.testing.assert_close(
+        losses.cauchy_schwarz_loss(mixed, block), torch.ones((), dtype=torch.float64)
+    )
+    assert losses.simplex_corner_loss(hard, block) < losses.simplex_corner_loss(
+        mixed, block
+    )
+
+
+def test_discriminative_losses_have_the_sign_of_a_loss():
+    good = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    bad = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    anchors = (labels[:, None] == labels) & ~torch.eye(4, dtype=torch.bool)
+    for loss in (
+        lambda z: losses.anchor_similarity_loss(z, anchors),
+        lambda z: losses.spherical_kmeans_loss(z, torch.eye(2), labels),
+        lambda z: losses.between_cluster_loss(z, labels, 2),
+        lambda z: losses.within_cluster_loss(z, labels, 2),
+    ):
+        assert loss(good) < loss(bad)
+
+
+def test_between_cluster_loss_follows_the_worst_pair_only():
+    z = torch.tensor(
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]], requires_grad=True
+    )
+    losses.between_cluster_loss(z, torch.tensor([0, 1, 2]), 3).backward()
+    assert (z.grad[0] == 0).all()
+    assert (z.grad[1:].abs().sum(1) > 0).all()
+
+
+def test_labels_default_to_the_nearest_centroid():
+    z, mu = _double(N, D), _double(K, D, seed=1)
+    nearest = torch.cdist(z, mu).argmin(1)
+    assert losses.kmeans_loss(z, mu) == losses.kmeans_loss(z, mu, nearest)
+    unit = torch.nn.functional.normalize
+    closest = (unit(z) @ unit(mu).T).argmax(1)
+    assert losses.spherical_kmeans_loss(z, mu) == losses.spherical_kmeans_loss(
+        z, mu, closest
+    )
+
+
+def test_inverse_size_weights_undo_the_size_of_clusters():
+    # Eq. 11: with weights 1 / omega the loss is the plain mean of cluster variances.
+    labels = torch.tensor([0] * 6 + [1] * 2)
+    z, mu = _double(8, D), _double(2, D, seed=1)
+    weights = losses.inverse_size_weights(torch.bincount(labels).double(), 1e-12)
+    variances = [losses.kmeans_loss(z[labels == c], mu[c : c + 1]) for c in (0, 1)]
+    torch.testing.assert_close(
+        losses.kmeans_loss(z, mu, labels, weights), sum(variances) / 2
+    )
+
+
+def test_inverse_size_weights_of_empty_clusters_are_finite():
+    assert losses.inverse_size_weights(torch.zeros(3)).tolist() == [1, 1, 1]
+    weights = losses.inverse_size_weights(torch.tensor([0.0, 10.0]), smoothing=5.0)
+    torch.testing.assert_close(weights, torch.tensor([2.0, 2 / 3]))
+
+
+# --- Edges: empty clusters, one cluster, one sample, zero codes ---------------------
+
+
+def _value_and_gradients(loss, *inputs):
+    inputs = [x.clone().requires_grad_() for x in inputs]
+    value = loss(*inputs)
+    value.backward()
+    assert torch.isfinite(value)
+    for x in inputs:
+        assert torch.isfinite(x.grad).all()
+    return value.detach(), [x.grad for x in inputs]
+
+
+def test_empty_cluster_in_the_targets():
+    q = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0]])
+    p = losses.target_distribution(q)
+    torch.testing.assert_close(p[:, :2], losses.target_distribution(q[:, :2]))
+    assert (p[:, 2] == 0).all()
+    value, _ = _value_and_gradients(losses.kl_divergence, p, q)
+    torch.testing.assert_close(value, losses.kl_divergence(p[:, :2], q[:, :2]))
+    _value_and_gradients(lambda q: losses.target_distribution(q).square().sum(), q)
+
+
+def test_target_distribution_survives_underflow():
+    # The second cluster's squares underflow in float32, its shares must not.
+    q = torch.tensor([[1.0, 1e-30], [1.0, 1e-30]])
+    expected = loop_target(q.double().numpy())
+    torch.testing.assert_close(
+        losses.target_distribution(q).double(), torch.tensor(expected)
+    )
+
+
+def test_student_t_far_from_all_centroids():
+    z = torch.full((1, 2), 1e15)
+    assert losses.student_t_assignment(z, torch.zeros(2, 2)).tolist() == [[0.5, 0.5]]
+
+
+def test_kl_divergence_where_the_assignment_vanishes():
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]])
+    value, _ = _value_and_gradients(losses.kl_divergence, p, q)
+    assert value > 40
+
+
+def test_assignment_entropy_of_hard_and_uniform_assignments():
+    assert _value_and_gradients(losses.assignment_entropy, torch.eye(3))[0] == 0
+    uniform = losses.assignment_entropy(torch.full((2, 8), 1 / 8))
+    torch.testing.assert_close(uniform, torch.tensor(8.0).log())
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.cauchy_schwarz_loss, losses.simplex_corner_loss]
+)
+def test_an_empty_cluster_gives_finite_gradients(loss):
+    a = torch.cat([_assignment(), torch.zeros(N, 1, dtype=torch.float64)], dim=1)
+    value, (grad, _) = _value_and_gradients(loss, a, _kernel())
+    assert 0 < value <= 1
+    assert grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.cauchy_schwarz_loss, losses.simplex_corner_loss]
+)
+def test_one_cluster_has_loss_zero_attached_to_the_graph(loss):
+    value, (grad, _) = _value_and_gradients(loss, torch.ones(N, 1), _kernel().float())
+    assert value == 0
+    assert (grad == 0).all()
+
+
+def test_one_sample_has_no_pairs():
+    value, _ = _value_and_gradients(losses.assignment_orthogonality, torch.ones(1, 3))
+    assert value == 0
+
+
+@pytest.mark.parametrize("name", ["anchor", "spherical_kmeans", "between", "within"])
+def test_zero_codes_have_modest_gradients(name):
+    loss, _, (z, *rest) = CASES[name]
+    z = z.clone()
+    z[0] = 0
+    _, grads = _value_and_gradients(loss, z, *rest)
+    assert grads[0][0].abs().max() < 10
+
+
+def test_anchor_loss_without_anchors_or_without_others():
+    z = _double(N, D)
+    none = torch.zeros(N, N, dtype=torch.bool)
+    cosine = torch.nn.functional.normalize(z) @ torch.nn.functional.normalize(z).T
+    value, _ = _value_and_gradients(lambda z: losses.anchor_similarity_loss(z, none), z)
+    torch.testing.assert_close(value, cosine.abs().mean())
+    value, _ = _value_and_gradients(
+        lambda z: losses.anchor_similarity_loss(z, ~none, alpha=0.0), z
+    )
+    torch.testing.assert_close(value, -cosine.mean())
+
+
+def test_between_cluster_loss_with_one_cluster_present():
+    labels = torch.full((N,), 2)
+    value, (grad,) = _value_and_gradients(
+        lambda z: losses.between_cluster_loss(z, labels, K), _double(N, D)
+    )
+    assert value == 0
+    assert (grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda z: losses.student_t_assignment(z, z, alpha=0), "alpha must be above 0"),
+        (lambda z: losses.softmax_assignment(z, z, temperature=-1), "temperature must"),
+        (lambda z: losses.inverse_size_weights(z[0], smoothing=0), "smoothing must be"),
+        (
+            lambda z: losses.anchor_similarity_loss(z, _anchors(), 1),
+            r"alpha must be in",
+        ),
+        (
+            lambda z: losses.anchor_similarity_loss(z, _anchors()[:2]),
+            r"shape \(7, 7\); got torch.bool of shape \(2, 7\)",
+        ),
+        (
+            lambda z: losses.anchor_similarity_loss(z, _anchors().double()),
+            "got torch.float64",
+        ),
+    ],
+)
+def test_refused_parameters(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(_double(N, D))
