@@ -9,7 +9,17 @@ from deepcluster_sk.modules._autoencoders import (
     build_autoencoder,
     perceptron,
 )
+from deepcluster_sk.modules._blocks import (
+    BlockConvAutoencoder,
+    NormalizedMLPAutoencoder,
+)
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
+from deepcluster_sk.modules._soft import (
+    DivergenceModule,
+    SoftOutput,
+    StudentTAutoencoder,
+    build_block_autoencoder,
+)
 from deepcluster_sk.modules._tensorized import (
     StackedMLP,
     StackedModule,
@@ -21,13 +31,19 @@ __all__ = [
     "ARCHITECTURES",
     "Autoencoder",
     "AutoencoderOutput",
+    "BlockConvAutoencoder",
     "CentroidAutoencoder",
     "ConvAutoencoder",
+    "DivergenceModule",
     "MLPAutoencoder",
+    "NormalizedMLPAutoencoder",
+    "SoftOutput",
     "StackedMLP",
     "StackedModule",
     "StackedProjection",
+    "StudentTAutoencoder",
     "TensorizedModule",
     "build_autoencoder",
+    "build_block_autoencoder",
     "perceptron",
 ]
