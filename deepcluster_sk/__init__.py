@@ -1,8 +1,19 @@
 """Deep clustering as scikit-learn estimators."""
 
 from deepcluster_sk.autoencoder import Autoencoder
+from deepcluster_sk.dcn import DCN
+from deepcluster_sk.ddc import DDC
+from deepcluster_sk.dec import DEC, IDEC
 from deepcluster_sk.tensorized import TensorizedAutoencoder
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Autoencoder", "TensorizedAutoencoder", "__version__"]
+__all__ = [
+    "DCN",
+    "DDC",
+    "DEC",
+    "IDEC",
+    "Autoencoder",
+    "TensorizedAutoencoder",
+    "__version__",
+]

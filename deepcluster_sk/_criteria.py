@@ -3,16 +3,7 @@
 import torch
 from torch import nn
 
-from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
-from deepcluster_sk.losses import cauchy_schwarz_loss, mean_squared_error
-
-COMPANION_KERNELS = {"naive": gaussian_kernel, "tensor": tensor_kernel}
-COMPANION_WEIGHTINGS = {
-    # ω(b) of block b = 1, ..., B
-    "constant": lambda b, n_blocks: 1.0,
-    "linear": lambda b, n_blocks: b / n_blocks,
-    "exponential": lambda b, n_blocks: 10.0 ** (n_blocks - b),
-}
+from deepcluster_sk.losses import mean_squared_error
 
 
 class Reconstruction(nn.Module):
@@ -32,43 +23,6 @@ class Reconstruction(nn.Module):
         """The term "reconstruction"."""
         error = mean_squared_error(output.reconstruction, x)
         return {"reconstruction": self.weight * error}
-
-
-class Companion(nn.Module):
-    """Unsupervised companion objectives: clusters should separate in every block.
-
-    ``weight * sum_b ω(b) d_cs(A, K_b)``, with A the soft assignments, not detached,
-    and K_b the kernel of the outputs of block b (Eq. 2 and 3 of [1]_).
-
-    Parameters
-    ----------
-    kernel : {"naive", "tensor"}
-        The Gaussian kernel of flattened blocks or the tensor kernel.
-    weight : float
-        λ.
-    weighting : {"constant", "linear", "exponential"}
-        ω.
-
-    References
-    ----------
-    .. [1] D. J. Trosten et al. Leveraging tensor kernels to reduce objective function
-       mismatch in deep clustering. Pattern Recognition 149 (2024).
-    """
-
-    def __init__(self, kernel, weight, weighting):
-        super().__init__()
-        self.kernel = COMPANION_KERNELS[kernel]
-        self.weight = weight
-        self.weighting = COMPANION_WEIGHTINGS[weighting]
-
-    def forward(self, output):
-        """The weighted term of a batch."""
-        n_blocks = len(output.blocks)
-        return self.weight * sum(
-            self.weighting(b, n_blocks)
-            * cauchy_schwarz_loss(output.assignment, self.kernel(block))
-            for b, block in enumerate(output.blocks, start=1)
-        )
 
 
 class DenoisingStage(nn.Module):
@@ -106,3 +60,32 @@ class DenoisingStage(nn.Module):
     def _drop(self, x):
         kept = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
         return x * kept / (1 - self.rate)
+
+
+class LabelMemory(nn.Module):
+    """Label of every training row, and what happened to them lately.
+
+    Part of a criterion that assigns rows as it meets them; ``TrackLabels`` reads it.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n,)
+        Labels to start from; -1 for none yet.
+    n_clusters : int
+        Number k of clusters.
+    """
+
+    def __init__(self, labels, n_clusters):
+        super().__init__()
+        zeros = labels.new_zeros(n_clusters)
+        self.register_buffer("labels", labels, persistent=False)
+        self.register_buffer("sizes", zeros, persistent=False)
+        self.register_buffer("n_changed", labels.new_zeros(()), persistent=False)
+
+    def update(self, index, labels):
+        """Take note of the labels of a batch; returns the number in each cluster."""
+        sizes = labels.bincount(minlength=len(self.sizes))
+        self.sizes += sizes
+        self.n_changed += (labels != self.labels[index]).sum()
+        self.labels[index] = labels
+        return sizes

@@ -1,11 +1,24 @@
 """Where methods start: a trained autoencoder and k-means, free of labels."""
 
+import warnings
+
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
 from deepcluster_sk._criteria import DenoisingStage, Reconstruction
 from deepcluster_sk._phase import Phase
+from deepcluster_sk.exceptions import ClusterCollapseWarning
+
+
+def check_stages(estimator, module):
+    """Refuse layerwise pretraining of an architecture that declares no stages."""
+    if estimator.pretraining == "layerwise" and not module.autoencoder.stages:
+        raise ValueError(
+            f"pretraining='layerwise' of {type(estimator).__name__} needs an "
+            "architecture with the attribute stages: pairs (down, up) of modules, "
+            "from the input inwards, that encode and decode."
+        )
 
 
 def pretraining(run, epochs, how):
@@ -56,3 +69,14 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
     labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
     return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
+
+
+def warn_reseeded(estimator, n_reseeded):
+    """Say so if clusters that lost all their rows were started again."""
+    if n_reseeded:
+        warnings.warn(
+            f"{n_reseeded} times a cluster of {type(estimator).__name__} lost all its "
+            "samples and was started again from others.",
+            ClusterCollapseWarning,
+            stacklevel=8,
+        )
