@@ -78,5 +78,5 @@ def warn_reseeded(estimator, n_reseeded):
             f"{n_reseeded} times a cluster of {type(estimator).__name__} lost all its "
             "samples and was started again from others.",
             ClusterCollapseWarning,
-            stacklevel=8,
+            stacklevel=7,
         )

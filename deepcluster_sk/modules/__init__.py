@@ -14,9 +14,9 @@ from deepcluster_sk.modules._blocks import (
     NormalizedMLPAutoencoder,
 )
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
+from deepcluster_sk.modules._output import LazyOutput
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
-    SoftOutput,
     StudentTAutoencoder,
     build_block_autoencoder,
 )
@@ -35,9 +35,9 @@ __all__ = [
     "CentroidAutoencoder",
     "ConvAutoencoder",
     "DivergenceModule",
+    "LazyOutput",
     "MLPAutoencoder",
     "NormalizedMLPAutoencoder",
-    "SoftOutput",
     "StackedMLP",
     "StackedModule",
     "StackedProjection",

@@ -1,6 +1,4 @@
-"""Modules with soft assignments, which compute what a criterion asks for."""
-
-from functools import cached_property
+"""Modules with soft assignments."""
 
 import torch
 from torch import nn
@@ -12,49 +10,7 @@ from deepcluster_sk.modules._blocks import (
     NormalizedMLPAutoencoder,
 )
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
-
-
-class SoftOutput:
-    """What a module says about a batch, each part computed when first asked for.
-
-    So a criterion without a reconstruction term pays for no decoder, and one
-    without companions for no head before its time.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Has ``encode_with_blocks``, ``embed``, ``decode`` and ``assign``.
-    x : Tensor of shape (n, d)
-        The batch that the module sees.
-    """
-
-    def __init__(self, module, x):
-        self.module = module
-        self.x = x
-
-    @cached_property
-    def _encoded(self):
-        return self.module.encode_with_blocks(self.x)
-
-    @property
-    def blocks(self):
-        """Outputs of the encoder's blocks, a list of tensors ``(n, ...)``."""
-        return self._encoded[1]
-
-    @cached_property
-    def embedding(self):
-        """Embedding of each row, ``(n, h)``."""
-        return self.module.embed(self._encoded[0])
-
-    @cached_property
-    def assignment(self):
-        """Soft assignment of each row, ``(n, k)``."""
-        return self.module.assign(self.embedding)
-
-    @cached_property
-    def reconstruction(self):
-        """Reconstruction of each row, ``(n, d)``."""
-        return self.module.decode(self._encoded[0])
+from deepcluster_sk.modules._output import LazyOutput
 
 
 class StudentTAutoencoder(CentroidAutoencoder):
@@ -70,18 +26,6 @@ class StudentTAutoencoder(CentroidAutoencoder):
 
     def __init__(self, n_clusters, **autoencoder):
         super().__init__(n_clusters, trainable=True, **autoencoder)
-
-    def forward(self, x):
-        """Everything about a batch of rows, on demand."""
-        return SoftOutput(self, x)
-
-    def encode_with_blocks(self, x):
-        """Code of each row and the outputs of the encoder's blocks."""
-        return self.autoencoder.encode_with_blocks(x)
-
-    def embed(self, code):
-        """Return the code: it is the embedding."""
-        return code
 
     def assign(self, embedding):
         """Soft assignment of each embedded row, ``(n, k)``."""
@@ -117,7 +61,7 @@ class DivergenceModule(nn.Module):
 
     def forward(self, x):
         """Everything about a batch of rows, on demand."""
-        return SoftOutput(self, x)
+        return LazyOutput(self, x)
 
     def encode_with_blocks(self, x):
         """Code of each row and the outputs of the encoder's blocks."""
