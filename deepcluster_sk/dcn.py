@@ -83,7 +83,118 @@ def _revive(run, clusters):
 
 
 class DCN(DecoderMixin, BaseDeepClusterer):
-    """DOC."""
+    """DCN: an autoencoder whose code is made friendly to k-means.
+
+    Minimises, over the autoencoder, centres M and hard assignments s, the
+    reconstruction error plus ``clustering_weight / 2 ||z_i - M s_i||²``, with z_i
+    the code of sample i [1]_. The network is trained by gradient with s and M fixed;
+    after each batch its samples go to their nearest centres, and the centres to the
+    mean of all codes they were given so far.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    clustering_weight : float, default=0.1
+        λ, twice the weight of the squared distance to the centre, at least 0.
+    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
+        How the autoencoder is trained before clustering. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    pretrain_epochs : int, default=100
+        Epochs of the autoencoder alone.
+    max_epochs : int, default=100
+        Largest number of passes over the data while clustering.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-3
+        Training stops when fewer than this share of the labels change in each of 5
+        epochs in a row. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centres in the embedding.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
+        ("reconstruction", "clustering"); they add up
+        to the loss. "label_change" is the share of labels that an epoch changed.
+    n_iter_ : int
+        Number of epochs run, pretraining included.
+    objective_ : float
+        Objective per training sample at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    Notes
+    -----
+    The reconstruction error is the mean over samples and features; the squared
+    distance is summed over the code and averaged over samples. The paper sums the
+    squared error over the features too: its λ is d times as large for the same
+    balance.
+
+    The paper moves the centres after every single sample. Here the same rule is
+    added up over a batch whose assignments are made with the centres as they were
+    before it. Assignments come from the forward pass of the step, before the
+    weights change, as in the authors' code.
+
+    A cluster without samples in an epoch is started again on the sample farthest
+    from its own centre, and a ``ClusterCollapseWarning`` says so.
+
+    References
+    ----------
+    .. [1] B. Yang, X. Fu, N. D. Sidiropoulos and M. Hong. Towards k-means-friendly
+       spaces: simultaneous deep learning and clustering. ICML 2017.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import DCN
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = DCN(3, latent_dim=2, hidden_layer_sizes=(16,), random_state=0).fit(X)
+    >>> model.transform(X).shape
+    (150, 2)
+    >>> model.inverse_transform(model.cluster_centers_).shape
+    (3, 4)
+    """
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,

@@ -193,7 +193,142 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
 
 class DEC(_BaseDEC):
-    """DOC."""
+    """DEC: deep embedded clustering, by learning from its own sure assignments.
+
+    An autoencoder is trained, k-means finds k centres among its codes, and encoder
+    and centres then minimise ``KL(p || q)``: q are soft assignments by a Student t
+    kernel around each centre, p a sharpened copy of them, computed from the whole
+    data every ``update_interval`` epochs [1]_. With ``architecture="conv"`` this is
+    DEC-Conv, with ``companion`` DEC-UCO of [2]_.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    companion : {"naive", "tensor"} or None, default=None
+        Companion objectives on the outputs of the encoder's blocks [2]_: with the
+        Gaussian kernel of flattened outputs, or with the tensor kernel.
+    companion_weight : float, default=0.01
+        λ, the weight of the companion objectives, at least 0.
+    companion_weighting : {"constant", "linear", "exponential"}, default="constant"
+        ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
+    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
+        How the autoencoder is trained before clustering. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    update_interval : int, default=1
+        Number of epochs between two computations of the target distribution.
+    pretrain_epochs : int, default=100
+        Epochs of the autoencoder alone.
+    max_epochs : int, default=100
+        Largest number of passes over the data while clustering.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-3
+        Training stops when fewer than this share of the labels change between two
+        computations of the target. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centres in the embedding.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
+        ("clustering", "companion"); they add up
+        to the loss. "label_change" is the share of labels that two targets differ
+        in.
+    n_iter_ : int
+        Number of epochs run, pretraining included.
+    objective_ : float
+        Objective per training sample at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    See Also
+    --------
+    IDEC : Keeps the reconstruction error in the objective.
+
+    Notes
+    -----
+    The objective of any rows is the mean KL divergence from the target that these
+    rows themselves make, so ``score`` of one row is not comparable to that of many.
+    The divergence is summed over clusters and averaged over samples.
+
+    The Student t kernel has a fixed width of 1, so the scale of the code matters,
+    and with it that of X. The authors scale X to a mean square of 1; a code much
+    smaller than 1 gives nearly uniform assignments, from which nothing is learned.
+
+    The authors train with stochastic gradient descent; Adam, as in [2]_, is the
+    default here. They pretrain layer by layer (``pretraining="layerwise"``), with
+    dropout of 0.2.
+
+    A cluster that has lost all its samples when the target is computed is started
+    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    says so.
+
+    The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments
+    and K_b the kernel of block b's outputs (Eq. 2 and 3 of [2]_). Each layer of the
+    encoder is a
+    block. "exponential" is the printed 10^(B - b), although the paper also says that
+    ω is at most 1.
+
+    References
+    ----------
+    .. [1] J. Xie, R. Girshick and A. Farhadi. Unsupervised deep embedding for
+       clustering analysis. ICML 2016.
+    .. [2] D. J. Trosten, S. Løkse, R. Jenssen and M. Kampffmeyer. Leveraging tensor
+       kernels to reduce objective function mismatch in deep clustering. Pattern
+       Recognition 149 (2024).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import DEC
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = DEC(3, latent_dim=2, hidden_layer_sizes=(16,), random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> bool((model.labels_ == model.predict(X)).all())
+    True
+    """
 
     def __init__(
         self,
@@ -244,7 +379,143 @@ class DEC(_BaseDEC):
 
 
 class IDEC(DecoderMixin, _BaseDEC):
-    """DOC."""
+    """IDEC: deep embedded clustering that keeps reconstructing its input.
+
+    As in DEC, encoder and centres minimise ``KL(p || q)``, here times
+    ``clustering_weight`` and beside the reconstruction error of the autoencoder,
+    which preserves the local structure of the data [1]_. With
+    ``architecture="conv"`` this is DCEC [2]_.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    clustering_weight : float, default=0.1
+        γ, the weight of the divergence beside the reconstruction error, at least 0.
+    companion : {"naive", "tensor"} or None, default=None
+        Companion objectives on the outputs of the encoder's blocks [3]_: with the
+        Gaussian kernel of flattened outputs, or with the tensor kernel.
+    companion_weight : float, default=0.01
+        λ, the weight of the companion objectives, at least 0.
+    companion_weighting : {"constant", "linear", "exponential"}, default="constant"
+        ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
+    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
+        How the autoencoder is trained before clustering. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    update_interval : int, default=1
+        Number of epochs between two computations of the target distribution.
+    pretrain_epochs : int, default=100
+        Epochs of the autoencoder alone.
+    max_epochs : int, default=100
+        Largest number of passes over the data while clustering.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-3
+        Training stops when fewer than this share of the labels change between two
+        computations of the target. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centres in the embedding.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
+        ("clustering", "reconstruction", "companion"); they add up
+        to the loss. "label_change" is the share of labels that two targets differ
+        in.
+    n_iter_ : int
+        Number of epochs run, pretraining included.
+    objective_ : float
+        Objective per training sample at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    See Also
+    --------
+    DEC : Drops the decoder once the clustering starts.
+
+    Notes
+    -----
+    The reconstruction error is the mean over samples and features, the divergence
+    the sum over clusters averaged over samples: γ depends neither on the number of
+    features nor on the batch. This is what the authors' code balances, on data of
+    mean square about 1 (their MNIST is X / 50, up to 5.1). On X / 255 the same γ
+    weighs the divergence 26 times more; scale X, or γ, to have theirs.
+
+    The objective of any rows is computed with the target that these rows themselves
+    make. The Student t kernel has a fixed width of 1: see the notes of ``DEC`` on
+    the scale of X.
+
+    A cluster that has lost all its samples when the target is computed is started
+    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    says so.
+
+    The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments
+    and K_b the kernel of block b's outputs (Eq. 2 and 3 of [3]_). Each layer of the
+    encoder is a
+    block. "exponential" is the printed 10^(B - b), although the paper also says that
+    ω is at most 1.
+
+    References
+    ----------
+    .. [1] X. Guo, L. Gao, X. Liu and J. Yin. Improved deep embedded clustering with
+       local structure preservation. IJCAI 2017.
+    .. [2] X. Guo, X. Liu, E. Zhu and J. Yin. Deep clustering with convolutional
+       autoencoders. ICONIP 2017.
+    .. [3] D. J. Trosten, S. Løkse, R. Jenssen and M. Kampffmeyer. Leveraging tensor
+       kernels to reduce objective function mismatch in deep clustering. Pattern
+       Recognition 149 (2024).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import IDEC
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = IDEC(3, latent_dim=2, hidden_layer_sizes=(16,), random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> model.inverse_transform(model.cluster_centers_).shape
+    (3, 4)
+    """
 
     _parameter_constraints: ClassVar[dict] = {
         **_BaseDEC._parameter_constraints,
