@@ -1,6 +1,9 @@
 """Deep clustering as scikit-learn estimators."""
 
 from deepcluster_sk.autoencoder import Autoencoder
+from deepcluster_sk.dcn import DCN
+from deepcluster_sk.ddc import DDC
+from deepcluster_sk.dec import DEC, IDEC
 from deepcluster_sk.discriminative import DiscriminativeClustering
 from deepcluster_sk.pcx import PCX
 from deepcluster_sk.tensorized import TensorizedAutoencoder
@@ -8,6 +11,10 @@ from deepcluster_sk.tensorized import TensorizedAutoencoder
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DCN",
+    "DDC",
+    "DEC",
+    "IDEC",
     "PCX",
     "Autoencoder",
     "DiscriminativeClustering",

@@ -92,6 +92,8 @@ class Run:
         Source of every choice made outside torch.
     history : list of dict
         Rows of ``history_`` so far.
+    n_reseeded : int
+        How often a method started a dead cluster again; a warning will say so.
     """
 
     def __init__(self, net, rows, y, random_state, callbacks, verbose):
@@ -103,6 +105,7 @@ class Run:
         self.verbose = verbose
         self.history = []
         self.n_iter = 0
+        self.n_reseeded = 0
 
     @property
     def module(self):
@@ -249,6 +252,13 @@ class BaseDeepEstimator(
         private = np.random.RandomState(seed)
         run = Run(net, rows, y, private, self.callbacks or (), self.verbose)
         self._optimize(run)
+        if run.n_reseeded:
+            warnings.warn(
+                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
+                "its samples and was started again from others.",
+                ClusterCollapseWarning,
+                stacklevel=5,
+            )
         self._evaluate(run)
         return run
 
@@ -457,6 +467,60 @@ class ReconstructionMixin:
 
     def _row_score(self, module, x):
         return -(x - self._reconstruct(module, x)).square().mean(-1)
+
+
+class DecoderMixin(ReconstructionMixin):
+    """Methods of estimators with one encoder and one decoder of its codes."""
+
+    def inverse_transform(self, Z):
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, latent_dim)
+            Codes, as ``transform`` returns them.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float32
+            The rows that the decoder makes of them.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype="float32", order="C")
+        if Z.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
+                f"latent_dim={self.latent_dim}."
+            )
+        return self.net_.apply(self.module_.decode, Z).cpu().numpy()
+
+
+class SoftAssignmentMixin:
+    """Methods of clusterers with soft assignments.
+
+    A method defines ``_soft_assign``; the label is the cluster of the largest.
+    """
+
+    def predict_proba(self, X):
+        """Assign the rows of X to clusters softly.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        assignment : ndarray of shape (n_samples, n_clusters), float32
+            Rows sum to 1; ``predict`` returns the position of the largest entry.
+        """
+        return self._map(self._soft_assign, X)
+
+    def _soft_assign(self, module, x):
+        return module(x).assignment
+
+    def _assign(self, module, x):
+        return self._soft_assign(module, x).argmax(1)
 
 
 class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):

@@ -2,6 +2,7 @@
 
 import numpy as np
 from skorch.callbacks import Callback
+from torch.nn.utils import clip_grad_norm_
 from tqdm.auto import tqdm
 
 from deepcluster_sk._net import StopTraining
@@ -56,6 +57,78 @@ class CosineDecay(Callback):
         done = (len(net.history) - 1) / self.epochs
         for group in net.optimizer_.param_groups:
             group["lr"] = net.lr * 0.5 * (1 + np.cos(np.pi * done))
+
+
+class TrackLabels(Callback):
+    """Record the share of labels that an epoch changed, and revive empty clusters.
+
+    The criterion's ``memory`` is a ``LabelMemory``.
+
+    Parameters
+    ----------
+    revive : callable
+        ``revive(clusters)`` starts the given clusters again.
+    patience : int, default=1
+        Number of epochs that a cluster must have been empty.
+    """
+
+    def __init__(self, revive, patience=1):
+        self.revive = revive
+        self.patience = patience
+
+    def on_epoch_end(self, net, **kwargs):
+        """Look at what the epoch did, and start counting again."""
+        memory = net.criterion_.memory
+        net.history.record("label_change", float(memory.n_changed) / len(memory.labels))
+        memory.n_changed.zero_()
+        if len(net.history) % self.patience:
+            return
+        dead = (memory.sizes == 0).nonzero().flatten()
+        if len(dead):
+            self.revive(dead)
+        memory.sizes.zero_()
+
+
+class ClipGradients(Callback):
+    """Shorten the gradient of every parameter by itself to a largest norm.
+
+    Parameters
+    ----------
+    max_norm : float
+        The largest norm.
+    """
+
+    def __init__(self, max_norm):
+        self.max_norm = max_norm
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        """Shorten them in place."""
+        for _, parameter in named_parameters:
+            clip_grad_norm_(parameter, self.max_norm)
+
+
+class StopOnStableLabels(Callback):
+    """End the phase when labels have hardly changed for some epochs.
+
+    Another callback, earlier in the list, records "label_change".
+
+    Parameters
+    ----------
+    tol : float
+        Share of the labels; epochs in which fewer changed count as stable.
+    patience : int, default=5
+        Number of stable epochs in a row.
+    """
+
+    def __init__(self, tol, patience=5):
+        self.tol = tol
+        self.patience = patience
+
+    def on_epoch_end(self, net, **kwargs):
+        """Look at the last epochs."""
+        changes = net.history[-self.patience :, "label_change"]
+        if len(changes) == self.patience and max(changes) < self.tol:
+            raise StopTraining
 
 
 class Progress(Callback):

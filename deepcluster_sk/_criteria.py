@@ -1,5 +1,6 @@
 """Criteria that several methods share. Each maps a batch to a dict of loss terms."""
 
+import torch
 from torch import nn
 
 from deepcluster_sk.losses import mean_squared_error
@@ -22,3 +23,69 @@ class Reconstruction(nn.Module):
         """The term "reconstruction"."""
         error = mean_squared_error(output.reconstruction, x)
         return {"reconstruction": self.weight * error}
+
+
+class DenoisingStage(nn.Module):
+    """Greedy pretraining of one stage of an autoencoder, as in DEC's authors' code.
+
+    The stage's input and its output are both corrupted by dropout, and the stage's
+    own decoder must return the clean input. Other stages get no gradient.
+
+    Parameters
+    ----------
+    depth : int
+        Position of the stage, from the input inwards.
+    generator : torch.Generator
+        Source of the noise.
+    rate : float, default=0.2
+        Share of the values set to zero.
+    """
+
+    def __init__(self, depth, generator, rate=0.2):
+        super().__init__()
+        self.depth = depth
+        self.generator = generator
+        self.rate = rate
+
+    def forward(self, output, x, index):
+        """The term "reconstruction", of the stage's input."""
+        stages = output.module.autoencoder.stages
+        with torch.no_grad():
+            for down, _ in stages[: self.depth]:
+                x = down(x)
+        down, up = stages[self.depth]
+        restored = up(self._drop(down(self._drop(x))))
+        return {"reconstruction": mean_squared_error(restored, x)}
+
+    def _drop(self, x):
+        kept = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
+        return x * kept / (1 - self.rate)
+
+
+class LabelMemory(nn.Module):
+    """Label of every training row, and what happened to them lately.
+
+    Part of a criterion that assigns rows as it meets them; ``TrackLabels`` reads it.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n,)
+        Labels to start from; -1 for none yet.
+    n_clusters : int
+        Number k of clusters.
+    """
+
+    def __init__(self, labels, n_clusters):
+        super().__init__()
+        zeros = labels.new_zeros(n_clusters)
+        self.register_buffer("labels", labels, persistent=False)
+        self.register_buffer("sizes", zeros, persistent=False)
+        self.register_buffer("n_changed", labels.new_zeros(()), persistent=False)
+
+    def update(self, index, labels):
+        """Take note of the labels of a batch; returns the number in each cluster."""
+        sizes = labels.bincount(minlength=len(self.sizes))
+        self.sizes += sizes
+        self.n_changed += (labels != self.labels[index]).sum()
+        self.labels[index] = labels
+        return sizes

@@ -461,3 +461,29 @@ class ClusterNet(NeuralNet):
         if isinstance(parts[0], tuple):
             return tuple(torch.cat(column) for column in zip(*parts, strict=True))
         return torch.cat(parts)
+
+    def mean_loss(self, function, X):
+        """Mean over rows of a loss that compares the rows of a batch.
+
+        Such a loss, unlike that of one row, depends on who else is in the batch, so
+        the batches are of the training size and in an order that is random (rows
+        may come sorted) and always the same.
+
+        Parameters
+        ----------
+        function : callable
+            Maps a batch ``(n, d)`` to a scalar tensor.
+        X : Rows or ndarray of shape (n, d)
+            The data.
+
+        Returns
+        -------
+        loss : float
+        """
+        self.module_.eval()
+        order = torch.Generator().manual_seed(0)
+        total, rows = 0.0, self.get_dataset(X)
+        with torch.no_grad():
+            for x, index in Batches(rows, self.batch_size, order):
+                total += len(index) * float(function(x))
+        return total / len(rows)

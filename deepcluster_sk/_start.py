@@ -1,8 +1,47 @@
-"""Where clusters start: shared by the methods, free of labels."""
+"""Where methods start: a trained autoencoder and k-means, free of labels."""
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
+
+from deepcluster_sk._criteria import DenoisingStage, Reconstruction
+from deepcluster_sk._phase import Phase
+
+
+def check_stages(estimator, module):
+    """Refuse layerwise pretraining of an architecture that declares no stages."""
+    if estimator.pretraining == "layerwise" and not module.autoencoder.stages:
+        raise ValueError(
+            f"pretraining='layerwise' of {type(estimator).__name__} needs an "
+            "architecture with the attribute stages: pairs (down, up) of modules, "
+            "from the input inwards, that encode and decode."
+        )
+
+
+def pretraining(run, epochs, how):
+    """Phases that train the module's autoencoder to reconstruct.
+
+    Parameters
+    ----------
+    run : Run
+        The module has an ``autoencoder``.
+    epochs : int
+        Epochs of the whole autoencoder.
+    how : {"end-to-end", "layerwise"}
+        "layerwise" first trains one stage after the other for half as many epochs
+        each, the proportion of DEC's authors.
+
+    Yields
+    ------
+    Phase
+    """
+    if how == "layerwise":
+        generator = torch.Generator(run.rows.X.device)
+        generator.manual_seed(run.random_state.randint(np.iinfo(np.int32).max))
+        for depth in range(len(run.module.autoencoder.stages)):
+            stage = DenoisingStage(depth, generator)
+            yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)
+    yield Phase("pretrain", Reconstruction(), epochs)
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):

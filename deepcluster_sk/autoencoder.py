@@ -5,16 +5,15 @@ from functools import partial
 from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_array, check_is_fitted
 
-from deepcluster_sk._base import BaseDeepEstimator, ReconstructionMixin, add_noise
+from deepcluster_sk._base import BaseDeepEstimator, DecoderMixin, add_noise
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._criteria import Reconstruction
 from deepcluster_sk._phase import Phase
 from deepcluster_sk.modules import build_autoencoder
 
 
-class Autoencoder(ReconstructionMixin, BaseDeepEstimator):
+class Autoencoder(DecoderMixin, BaseDeepEstimator):
     """Autoencoder: compress rows to a short code and reconstruct them from it.
 
     Minimises the squared error between the input and its reconstruction, averaged
@@ -163,28 +162,6 @@ class Autoencoder(ReconstructionMixin, BaseDeepEstimator):
 
     def _row_objective(self, module, x):
         return (x - self._reconstruct(module, x)).square().mean(-1)
-
-    def inverse_transform(self, Z):
-        """Decode codes.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, latent_dim)
-            Codes, as ``transform`` returns them.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), float32
-            The rows that the decoder makes of them.
-        """
-        check_is_fitted(self)
-        Z = check_array(Z, dtype="float32", order="C")
-        if Z.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
-                f"latent_dim={self.latent_dim}."
-            )
-        return self.net_.apply(self.module_.decode, Z).cpu().numpy()
 
     def denoise(self, X):
         """Reconstruct noisy rows; the same as ``reconstruct``.

@@ -1,7 +1,6 @@
 """Discriminative latent space: codes that are unlike unless there is reason not to."""
 
 import numbers
-import warnings
 from functools import partial
 from typing import ClassVar
 
@@ -19,7 +18,6 @@ from deepcluster_sk._start import (
     nearest_direction,
     spherical_kmeans,
 )
-from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.losses import (
     anchor_similarity_loss,
     between_cluster_loss,
@@ -530,17 +528,6 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             lr=STAGE_LR * self.lr,
             callbacks=[CosineDecay(two), _Alternate(run, self.tol)],
         )
-
-    def _optimize(self, run):
-        run.n_reseeded = 0
-        super()._optimize(run)
-        if run.n_reseeded:
-            warnings.warn(
-                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
-                "its samples and was started again from the one that fits worst.",
-                ClusterCollapseWarning,
-                stacklevel=7,
-            )
 
     def _keep(self, run):
         super()._keep(run)

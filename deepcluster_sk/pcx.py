@@ -1,7 +1,6 @@
 """PC-X: clustering by slow exemplars, centroids that move by running averages."""
 
 import numbers
-import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +16,6 @@ from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._criteria import Reconstruction
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._start import kmeans_start
-from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.losses import (
     assignment_entropy,
     inverse_size_weights,
@@ -404,18 +402,6 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         yield Phase(
             "exemplars", self._loss(), self.max_epochs - burn_in, callbacks=stop
         )
-
-    def _optimize(self, run):
-        run.n_reseeded = 0
-        super()._optimize(run)
-        if run.n_reseeded:
-            warnings.warn(
-                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
-                "its samples and was started again from the one farthest from its "
-                "centroid.",
-                ClusterCollapseWarning,
-                stacklevel=7,
-            )
 
     def _keep(self, run):
         super()._keep(run)

@@ -1,7 +1,6 @@
 """The tensorized autoencoder: one autoencoder a cluster, learned with the labels."""
 
 import numbers
-import warnings
 from functools import partial
 from typing import ClassVar
 
@@ -18,7 +17,6 @@ from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, add_noi
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._local_pca import local_pca
 from deepcluster_sk._phase import Phase
-from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.losses import simplex_projection, tensorized_cost
 from deepcluster_sk.modules import (
     StackedMLP,
@@ -461,23 +459,15 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         return pairwise_distances_argmin(X, np.asarray(seeds))
 
     def _optimize(self, run):
-        run.n_reseeded = 0
         if self._uses_exact_solver():
             self._solve(run)
-            return
-        super()._optimize(run)
-        if run.n_reseeded:
-            warnings.warn(
-                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
-                "its samples and was started again from the one fitted worst.",
-                ClusterCollapseWarning,
-                stacklevel=7,
-            )
+        else:
+            super()._optimize(run)
 
     def _solve(self, run):
         """Solve in closed form: local principal components (Theorem 2.2)."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
-        centers, bases, history, run.n_reseeded = local_pca(
+        centers, bases, history, _ = local_pca(
             X,
             self._initial_labels(X, run),
             self.n_clusters,

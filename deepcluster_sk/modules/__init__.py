@@ -9,9 +9,19 @@ from deepcluster_sk.modules._autoencoders import (
     build_autoencoder,
     perceptron,
 )
+from deepcluster_sk.modules._blocks import (
+    BlockConvAutoencoder,
+    NormalizedMLPAutoencoder,
+)
 from deepcluster_sk.modules._centroids import CentroidAutoencoder, SphericalAutoencoder
 from deepcluster_sk.modules._exemplars import ExemplarAutoencoder, ExemplarOutput
+from deepcluster_sk.modules._output import LazyOutput
 from deepcluster_sk.modules._pooled import PooledConvAutoencoder
+from deepcluster_sk.modules._soft import (
+    DivergenceModule,
+    StudentTAutoencoder,
+    build_block_autoencoder,
+)
 from deepcluster_sk.modules._tensorized import (
     StackedMLP,
     StackedModule,
@@ -23,17 +33,23 @@ __all__ = [
     "ARCHITECTURES",
     "Autoencoder",
     "AutoencoderOutput",
+    "BlockConvAutoencoder",
     "CentroidAutoencoder",
     "ConvAutoencoder",
+    "DivergenceModule",
     "ExemplarAutoencoder",
     "ExemplarOutput",
+    "LazyOutput",
     "MLPAutoencoder",
+    "NormalizedMLPAutoencoder",
     "PooledConvAutoencoder",
     "SphericalAutoencoder",
     "StackedMLP",
     "StackedModule",
     "StackedProjection",
+    "StudentTAutoencoder",
     "TensorizedModule",
     "build_autoencoder",
+    "build_block_autoencoder",
     "perceptron",
 ]

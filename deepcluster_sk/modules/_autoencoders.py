@@ -23,7 +23,23 @@ class Autoencoder(nn.Module):
 
     A subclass defines ``encode``, ``(n, n_features) -> (n, latent_dim)``, and
     ``decode``, the way back.
+
+    It may declare ``stages``: pairs (down, up) of modules, from the input inwards,
+    such that ``encode`` is all the downs in order and ``decode`` all the ups in
+    reverse. They are what greedy pretraining trains one by one, and the outputs of
+    the downs are the blocks to which companion objectives attach. (A tuple, so that
+    the parts are not registered twice.)
     """
+
+    stages = ()
+
+    def encode_with_blocks(self, x):
+        """Code of each row and the outputs of the encoder's blocks, code included."""
+        blocks = []
+        for down, _ in self.stages:
+            x = down(x)
+            blocks.append(x)
+        return x, blocks
 
     def forward(self, x):
         """Encode and decode a batch of rows, ``(n, n_features)``."""
@@ -58,6 +74,11 @@ class MLPAutoencoder(Autoencoder):
         sizes = [n_features, *hidden_layer_sizes, latent_dim]
         self.encoder = perceptron(sizes)
         self.decoder = perceptron(sizes[::-1])
+        depth = len(sizes) - 1
+        self.stages = tuple(
+            (self.encoder[2 * i : 2 * i + 2], self.decoder[2 * j : 2 * j + 2])
+            for i, j in enumerate(reversed(range(depth)))
+        )
 
     def encode(self, x):
         """Code of each row."""
@@ -115,6 +136,28 @@ class ConvAutoencoder(Autoencoder):
         for layer in reversed(up):
             layers += [nn.ReLU(), layer]
         self.up = nn.Sequential(*layers)
+        self.stages = self._paired(down, up)
+
+    def _paired(self, down, up):
+        """Each convolution with the transposed one that undoes it; the code last."""
+        stages = [
+            (nn.Sequential(*down[2 * i : 2 * i + 2]), nn.Sequential(layer, nn.ReLU()))
+            for i, layer in enumerate(up)
+        ]
+        to_image = nn.Unflatten(1, self.code_shape)
+        stages.append(
+            (
+                nn.Sequential(nn.Flatten(), self.to_code),
+                nn.Sequential(self.from_code, to_image, nn.ReLU()),
+            )
+        )
+        # Next to the data there are rows, and no ReLU on the way out.
+        first, last = stages[0]
+        stages[0] = (
+            nn.Sequential(nn.Unflatten(1, self.image_shape), *first),
+            nn.Sequential(*last[:-1], nn.Flatten()),
+        )
+        return tuple(stages)
 
     def encode(self, x):
         """Code of each row."""
@@ -175,6 +218,7 @@ class _UserAutoencoder(Autoencoder):
     def __init__(self, architecture, n_features, latent_dim):
         super().__init__()
         self.network = architecture(n_features, latent_dim)
+        self.stages = getattr(self.network, "stages", ())
         name = getattr(architecture, "__name__", repr(architecture))
         for method in ("encode", "decode"):
             if not inspect.ismethod(getattr(self.network, method, None)):
@@ -205,3 +249,9 @@ class _UserAutoencoder(Autoencoder):
     def decode(self, embedding):
         """Reconstruction of each code."""
         return self.network.decode(embedding)
+
+    def encode_with_blocks(self, x):
+        """Code of each row, and the blocks if the user's module declares them."""
+        if hasattr(self.network, "encode_with_blocks"):
+            return self.network.encode_with_blocks(x)
+        return self.encode(x), []

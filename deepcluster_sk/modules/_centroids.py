@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
+from deepcluster_sk.modules._output import LazyOutput
 
 
 class CentroidAutoencoder(Autoencoder):
@@ -28,6 +29,18 @@ class CentroidAutoencoder(Autoencoder):
             self.centers = nn.Parameter(centers)
         else:
             self.register_buffer("centers", centers)
+
+    def forward(self, x):
+        """Embedding, reconstruction and blocks of a batch, on demand."""
+        return LazyOutput(self, x)
+
+    def encode_with_blocks(self, x):
+        """Code of each row and the outputs of the encoder's blocks."""
+        return self.autoencoder.encode_with_blocks(x)
+
+    def embed(self, code):
+        """Return the code: it is the embedding."""
+        return code
 
     def encode(self, x):
         """Code of each row."""

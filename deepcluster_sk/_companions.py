@@ -1,0 +1,82 @@
+"""Unsupervised companion objectives, for any method with soft assignments."""
+
+import numbers
+
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
+from deepcluster_sk.losses import cauchy_schwarz_loss
+
+KERNELS = {"naive": gaussian_kernel, "tensor": tensor_kernel}
+WEIGHTINGS = {
+    # ω(b) of block b = 1, ..., B
+    "constant": lambda b, n_blocks: 1.0,
+    "linear": lambda b, n_blocks: b / n_blocks,
+    "exponential": lambda b, n_blocks: 10.0 ** (n_blocks - b),
+}
+COMPANION_CONSTRAINTS = {
+    "companion": [StrOptions(set(KERNELS)), None],
+    "companion_weight": [Interval(numbers.Real, 0, None, closed="left")],
+    "companion_weighting": [StrOptions(set(WEIGHTINGS))],
+}
+
+
+class Companion(nn.Module):
+    """Unsupervised companion objectives: clusters should separate in every block.
+
+    ``weight * sum_b ω(b) d_cs(A, K_b)``, with A the soft assignments, not detached,
+    and K_b the kernel of the outputs of block b (Eq. 2 and 3 of [1]_).
+
+    Parameters
+    ----------
+    kernel : {"naive", "tensor"}
+        The Gaussian kernel of flattened blocks or the tensor kernel.
+    weight : float
+        λ.
+    weighting : {"constant", "linear", "exponential"}
+        ω.
+
+    References
+    ----------
+    .. [1] D. J. Trosten et al. Leveraging tensor kernels to reduce objective function
+       mismatch in deep clustering. Pattern Recognition 149 (2024).
+    """
+
+    def __init__(self, kernel, weight, weighting):
+        super().__init__()
+        self.kernel = KERNELS[kernel]
+        self.weight = weight
+        self.weighting = WEIGHTINGS[weighting]
+
+    def forward(self, output):
+        """The weighted term of a batch."""
+        n_blocks = len(output.blocks)
+        return self.weight * sum(
+            self.weighting(b, n_blocks)
+            * cauchy_schwarz_loss(output.assignment, self.kernel(block))
+            for b, block in enumerate(output.blocks, start=1)
+        )
+
+
+def companion_of(estimator):
+    """The companion objectives that an estimator's parameters ask for, or None."""
+    if estimator.companion is None:
+        return None
+    return Companion(
+        estimator.companion, estimator.companion_weight, estimator.companion_weighting
+    )
+
+
+def check_blocks(estimator, module, n_features):
+    """Refuse companions on an architecture that declares no blocks."""
+    if estimator.companion is None:
+        return
+    module.eval()
+    x = next(module.parameters()).new_zeros(2, n_features)
+    if not module.encode_with_blocks(x)[1]:
+        raise ValueError(
+            f"companion={estimator.companion!r} of {type(estimator).__name__} needs an "
+            "architecture with the method encode_with_blocks(x), which returns the "
+            "code and a list with the output of each block."
+        )

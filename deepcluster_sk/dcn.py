@@ -1,0 +1,286 @@
+"""The deep clustering network: an autoencoder with a k-means-friendly code."""
+
+import numbers
+from functools import partial
+from typing import ClassVar
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin
+from deepcluster_sk._callbacks import StopOnStableLabels, TrackLabels
+from deepcluster_sk._criteria import LabelMemory
+from deepcluster_sk._phase import Phase
+from deepcluster_sk._start import (
+    check_stages,
+    kmeans_start,
+    pretraining,
+)
+from deepcluster_sk.losses import kmeans_loss, mean_squared_error
+from deepcluster_sk.modules import CentroidAutoencoder
+
+
+class _KMeansFriendly(nn.Module):
+    """Reconstruction and distance to the assigned centre; both then move.
+
+    The loss of a batch takes its rows' assignments and the centres as they were.
+    From the same forward pass the rows then go to their nearest centres, and each
+    centre becomes the mean of all codes that it ever got, every one with the same
+    weight: the m new codes of mean z move a centre M that has had c before to
+    ``(c M + m z) / (c + m)``, what the paper's one-by-one rule
+    ``M += (z_i - M) / c`` with c growing by one adds up to.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n,)
+        Clusters to start from.
+    centers : Tensor of shape (k, h)
+        The module's centres, moved in place.
+    weight : float
+        λ of the paper.
+    """
+
+    def __init__(self, labels, centers, weight):
+        super().__init__()
+        self.weight = weight
+        self.centers = centers
+        self.memory = LabelMemory(labels, len(centers))
+        counts = labels.bincount(minlength=len(centers)).to(centers)
+        self.register_buffer("counts", counts, persistent=False)
+
+    def forward(self, output, x, index):
+        code, labels = output.embedding, self.memory.labels[index]
+        distance = kmeans_loss(code, self.centers, labels)
+        with torch.no_grad():
+            self._move(code, index)
+        return {
+            "reconstruction": mean_squared_error(output.reconstruction, x),
+            "clustering": self.weight / 2 * distance,
+        }
+
+    def _move(self, code, index):
+        labels = torch.cdist(code, self.centers).argmin(1)
+        sizes = self.memory.update(index, labels)
+        sums = torch.zeros_like(self.centers).index_add_(0, labels, code)
+        # (c M + m z) / (c + m), written so that an empty cluster stays.
+        self.counts += sizes
+        shift = sums - sizes[:, None] * self.centers
+        self.centers += shift / self.counts.clamp_min(1)[:, None]
+
+
+def _revive(run, clusters):
+    """Put the centres of empty clusters on the rows farthest from their own."""
+    module, loss = run.module, run.net.criterion_
+    code = run.apply(module.encode)
+    distance = torch.cdist(code, module.centers).min(1).values
+    rows = distance.argsort(descending=True)[: len(clusters)]
+    module.centers[clusters] = code[rows]
+    loss.memory.labels[rows] = clusters
+    loss.counts[clusters] = 1
+    run.n_reseeded += len(clusters)
+
+
+class DCN(DecoderMixin, BaseDeepClusterer):
+    """DCN: an autoencoder whose code is made friendly to k-means.
+
+    Minimises, over the autoencoder, centres M and hard assignments s, the
+    reconstruction error plus ``clustering_weight / 2 ||z_i - M s_i||²``, with z_i
+    the code of sample i [1]_. The network is trained by gradient with s and M fixed;
+    after each batch its samples go to their nearest centres, and the centres to the
+    mean of all codes they were given so far.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    clustering_weight : float, default=0.1
+        λ, twice the weight of the squared distance to the centre, at least 0.
+    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
+        How the autoencoder is trained before clustering. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    pretrain_epochs : int, default=100
+        Epochs of the autoencoder alone.
+    max_epochs : int, default=100
+        Largest number of passes over the data while clustering.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-3
+        Training stops when fewer than this share of the labels change in each of 5
+        epochs in a row. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centres in the embedding.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
+        ("reconstruction", "clustering"); they add up
+        to the loss. "label_change" is the share of labels that an epoch changed.
+    n_iter_ : int
+        Number of epochs run, pretraining included.
+    objective_ : float
+        Objective per training sample at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    Notes
+    -----
+    The reconstruction error is the mean over samples and features; the squared
+    distance is summed over the code and averaged over samples. The paper sums the
+    squared error over the features too: its λ is d times as large for the same
+    balance.
+
+    The paper moves the centres after every single sample. Here the same rule is
+    added up over a batch whose assignments are made with the centres as they were
+    before it. Assignments come from the forward pass of the step, before the
+    weights change, as in the authors' code.
+
+    A cluster without samples in an epoch is started again on the sample farthest
+    from its own centre, and a ``ClusterCollapseWarning`` says so.
+
+    References
+    ----------
+    .. [1] B. Yang, X. Fu, N. D. Sidiropoulos and M. Hong. Towards k-means-friendly
+       spaces: simultaneous deep learning and clustering. ICML 2017.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import DCN
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = DCN(3, latent_dim=2, hidden_layer_sizes=(16,), random_state=0).fit(X)
+    >>> model.transform(X).shape
+    (150, 2)
+    >>> model.inverse_transform(model.cluster_centers_).shape
+    (3, 4)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "pretraining": [StrOptions({"end-to-end", "layerwise"})],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=10,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        clustering_weight=0.1,
+        pretraining="end-to-end",
+        pretrain_epochs=100,
+        max_epochs=100,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-3,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.clustering_weight = clustering_weight
+        self.pretraining = pretraining
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _module_spec(self, n_features):
+        return CentroidAutoencoder, {
+            "n_clusters": self.n_clusters,
+            "trainable": False,
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "architecture": self.architecture,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "image_shape": self.image_shape,
+        }
+
+    def _phases(self, run):
+        check_stages(self, run.module)
+        yield from pretraining(run, self.pretrain_epochs, self.pretraining)
+        module = run.module
+        centers, labels = kmeans_start(
+            run.apply(module.encode), self.n_clusters, run.random_state
+        )
+        module.centers.copy_(torch.from_numpy(centers))
+        labels = torch.from_numpy(labels).to(module.centers.device)
+        yield Phase(
+            "cluster",
+            _KMeansFriendly(labels, module.centers, self.clustering_weight),
+            self.max_epochs,
+            callbacks=[
+                TrackLabels(partial(_revive, run)),
+                StopOnStableLabels(self.tol),
+            ],
+        )
+
+    def _keep(self, run):
+        super()._keep(run)
+        self.cluster_centers_ = run.module.centers.cpu().numpy()
+
+    def _assign(self, module, x):
+        return module.nearest(module.encode(x))
+
+    def _row_objective(self, module, x):
+        code = module.encode(x)
+        error = (x - module.decode(code)).square().mean(-1)
+        distance = torch.cdist(code, module.centers).min(1).values.square()
+        return error + self.clustering_weight / 2 * distance

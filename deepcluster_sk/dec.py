@@ -1,0 +1,573 @@
+"""Deep embedded clustering: DEC, and IDEC, which keeps the reconstruction."""
+
+import numbers
+from functools import partial
+from typing import ClassVar
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from skorch.callbacks import Callback
+from torch import nn
+
+from deepcluster_sk._base import (
+    BaseDeepClusterer,
+    DecoderMixin,
+    SoftAssignmentMixin,
+)
+from deepcluster_sk._companions import (
+    COMPANION_CONSTRAINTS,
+    check_blocks,
+    companion_of,
+)
+from deepcluster_sk._criteria import Reconstruction
+from deepcluster_sk._net import StopTraining
+from deepcluster_sk._phase import Phase
+from deepcluster_sk._start import check_stages, kmeans_start, pretraining
+from deepcluster_sk.losses import kl_divergence, target_distribution
+from deepcluster_sk.modules import StudentTAutoencoder
+
+
+class _SelfTraining(nn.Module):
+    """KL divergence from a fixed target to the soft assignment, and what goes with it.
+
+    Parameters
+    ----------
+    n_samples, n_clusters : int
+        Shape of the target p, which a callback fills in.
+    clustering_weight : float
+        Multiplies the divergence.
+    reconstruction : Reconstruction or None
+        The term beside it (IDEC).
+    companion : Companion or None
+        Companion objectives on the encoder's blocks.
+    """
+
+    def __init__(
+        self, n_samples, n_clusters, clustering_weight, reconstruction, companion
+    ):
+        super().__init__()
+        self.clustering_weight = clustering_weight
+        self.reconstruction = reconstruction
+        self.companion = companion
+        target = torch.zeros(n_samples, n_clusters)
+        self.register_buffer("target", target, persistent=False)
+
+    def forward(self, output, x, index):
+        divergence = kl_divergence(self.target[index], output.assignment)
+        terms = {"clustering": self.clustering_weight * divergence}
+        if self.reconstruction is not None:
+            terms.update(self.reconstruction(output, x, index))
+        if self.companion is not None:
+            terms["companion"] = self.companion(output)
+        return terms
+
+
+class _RefreshTarget(Callback):
+    """Recompute the target from the whole data every few epochs; stop when it is still.
+
+    Parameters
+    ----------
+    run : Run
+        The training run.
+    every : int
+        Number of epochs between refreshes.
+    tol : float
+        Training stops when a smaller share of the labels changes.
+    """
+
+    def __init__(self, run, every, tol):
+        self.run = run
+        self.every = every
+        self.tol = tol
+
+    def on_train_begin(self, net, **kwargs):
+        """Make the first target."""
+        self.labels_ = None
+        self._refresh(net)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Make the next one when it is due."""
+        if len(net.history) % self.every:
+            return
+        before = self.labels_
+        self._refresh(net)
+        change = float((self.labels_ != before).double().mean())
+        net.history.record("label_change", change)
+        if change < self.tol:
+            raise StopTraining
+
+    def _refresh(self, net):
+        module = net.module_
+        embedding, assignment = self.run.apply(
+            lambda x: (module(x).embedding, module(x).assignment)
+        )
+        assignment = self._revive(module, embedding, assignment)
+        self.labels_ = assignment.argmax(1)
+        net.criterion_.target.copy_(target_distribution(assignment))
+
+    def _revive(self, module, embedding, assignment):
+        """Put the centres of empty clusters on the rows with the least sure labels."""
+        sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
+        dead = (sizes == 0).nonzero().flatten()
+        if len(dead) == 0:
+            return assignment
+        rows = assignment.max(1).values.argsort()[: len(dead)]
+        with torch.no_grad():
+            module.centers[dead] = embedding[rows]
+            self.run.n_reseeded += len(dead)
+            return module.assign(embedding)
+
+
+class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
+    """What DEC and IDEC share: everything but the reconstruction term."""
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepClusterer._parameter_constraints,
+        **COMPANION_CONSTRAINTS,
+        "pretraining": [StrOptions({"end-to-end", "layerwise"})],
+        "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
+    }
+
+    def _clustering_weight(self):
+        return 1.0
+
+    def _reconstruction_term(self):
+        return None
+
+    def _module_spec(self, n_features):
+        return StudentTAutoencoder, {
+            "n_clusters": self.n_clusters,
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "architecture": self.architecture,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "image_shape": self.image_shape,
+        }
+
+    def _phases(self, run):
+        check_blocks(self, run.module, run.rows.X.shape[1])
+        check_stages(self, run.module)
+        yield from pretraining(run, self.pretrain_epochs, self.pretraining)
+        centers, _ = kmeans_start(
+            run.apply(run.module.encode), self.n_clusters, run.random_state
+        )
+        with torch.no_grad():
+            run.module.centers.copy_(torch.from_numpy(centers))
+        criterion = _SelfTraining(
+            len(run.rows),
+            self.n_clusters,
+            self._clustering_weight(),
+            self._reconstruction_term(),
+            companion_of(self),
+        )
+        yield Phase(
+            "cluster",
+            criterion,
+            self.max_epochs,
+            callbacks=[_RefreshTarget(run, self.update_interval, self.tol)],
+        )
+
+    def _objective(self, net, X):
+        """The loss of all rows against the target that they make themselves."""
+        module = net.module_
+        assignment = net.apply(partial(self._soft_assign, module), X).double()
+        divergence = kl_divergence(target_distribution(assignment), assignment)
+        objective = self._clustering_weight() * float(divergence)
+        if self._reconstruction_term() is not None:
+            objective -= float(
+                net.apply(partial(self._row_score, module), X).double().mean()
+            )
+        companion = companion_of(self)
+        if companion is not None:
+            objective += net.mean_loss(lambda x: companion(module(x)), X)
+        return objective
+
+    def _keep(self, run):
+        super()._keep(run)
+        self.cluster_centers_ = run.module.centers.detach().cpu().numpy()
+
+
+class DEC(_BaseDEC):
+    """DEC: deep embedded clustering, by learning from its own sure assignments.
+
+    An autoencoder is trained, k-means finds k centres among its codes, and encoder
+    and centres then minimise ``KL(p || q)``: q are soft assignments by a Student t
+    kernel around each centre, p a sharpened copy of them, computed from the whole
+    data every ``update_interval`` epochs [1]_. With ``architecture="conv"`` this is
+    DEC-Conv, with ``companion`` DEC-UCO of [2]_.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    companion : {"naive", "tensor"} or None, default=None
+        Companion objectives on the outputs of the encoder's blocks [2]_: with the
+        Gaussian kernel of flattened outputs, or with the tensor kernel.
+    companion_weight : float, default=0.01
+        λ, the weight of the companion objectives, at least 0.
+    companion_weighting : {"constant", "linear", "exponential"}, default="constant"
+        ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
+    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
+        How the autoencoder is trained before clustering. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    update_interval : int, default=1
+        Number of epochs between two computations of the target distribution.
+    pretrain_epochs : int, default=100
+        Epochs of the autoencoder alone.
+    max_epochs : int, default=100
+        Largest number of passes over the data while clustering.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-3
+        Training stops when fewer than this share of the labels change between two
+        computations of the target. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centres in the embedding.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
+        ("clustering", "companion"); they add up
+        to the loss. "label_change" is the share of labels that two targets differ
+        in.
+    n_iter_ : int
+        Number of epochs run, pretraining included.
+    objective_ : float
+        Objective per training sample at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    See Also
+    --------
+    IDEC : Keeps the reconstruction error in the objective.
+
+    Notes
+    -----
+    The objective of any rows is the mean KL divergence from the target that these
+    rows themselves make, so ``score`` of one row is not comparable to that of many.
+    The divergence is summed over clusters and averaged over samples.
+
+    The Student t kernel has a fixed width of 1, so the scale of the code matters,
+    and with it that of X. The authors scale X to a mean square of 1; a code much
+    smaller than 1 gives nearly uniform assignments, from which nothing is learned.
+
+    The authors train with stochastic gradient descent; Adam, as in [2]_, is the
+    default here. They pretrain layer by layer (``pretraining="layerwise"``), with
+    dropout of 0.2.
+
+    A cluster that has lost all its samples when the target is computed is started
+    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    says so.
+
+    The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments
+    and K_b the kernel of block b's outputs (Eq. 2 and 3 of [2]_). Each layer of the
+    encoder is a
+    block. "exponential" is the printed 10^(B - b), although the paper also says that
+    ω is at most 1.
+
+    References
+    ----------
+    .. [1] J. Xie, R. Girshick and A. Farhadi. Unsupervised deep embedding for
+       clustering analysis. ICML 2016.
+    .. [2] D. J. Trosten, S. Løkse, R. Jenssen and M. Kampffmeyer. Leveraging tensor
+       kernels to reduce objective function mismatch in deep clustering. Pattern
+       Recognition 149 (2024).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import DEC
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = DEC(3, latent_dim=2, hidden_layer_sizes=(16,), random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> bool((model.labels_ == model.predict(X)).all())
+    True
+    """
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=10,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        companion=None,
+        companion_weight=0.01,
+        companion_weighting="constant",
+        pretraining="end-to-end",
+        update_interval=1,
+        pretrain_epochs=100,
+        max_epochs=100,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-3,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.companion = companion
+        self.companion_weight = companion_weight
+        self.companion_weighting = companion_weighting
+        self.pretraining = pretraining
+        self.update_interval = update_interval
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+
+class IDEC(DecoderMixin, _BaseDEC):
+    """IDEC: deep embedded clustering that keeps reconstructing its input.
+
+    As in DEC, encoder and centres minimise ``KL(p || q)``, here times
+    ``clustering_weight`` and beside the reconstruction error of the autoencoder,
+    which preserves the local structure of the data [1]_. With
+    ``architecture="conv"`` this is DCEC [2]_.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    clustering_weight : float, default=0.1
+        γ, the weight of the divergence beside the reconstruction error, at least 0.
+    companion : {"naive", "tensor"} or None, default=None
+        Companion objectives on the outputs of the encoder's blocks [3]_: with the
+        Gaussian kernel of flattened outputs, or with the tensor kernel.
+    companion_weight : float, default=0.01
+        λ, the weight of the companion objectives, at least 0.
+    companion_weighting : {"constant", "linear", "exponential"}, default="constant"
+        ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
+    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
+        How the autoencoder is trained before clustering. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    update_interval : int, default=1
+        Number of epochs between two computations of the target distribution.
+    pretrain_epochs : int, default=100
+        Epochs of the autoencoder alone.
+    max_epochs : int, default=100
+        Largest number of passes over the data while clustering.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-3
+        Training stops when fewer than this share of the labels change between two
+        computations of the target. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the noise. Pass an int
+        for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        The centres in the embedding.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
+        ("clustering", "reconstruction", "companion"); they add up
+        to the loss. "label_change" is the share of labels that two targets differ
+        in.
+    n_iter_ : int
+        Number of epochs run, pretraining included.
+    objective_ : float
+        Objective per training sample at the end.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    See Also
+    --------
+    DEC : Drops the decoder once the clustering starts.
+
+    Notes
+    -----
+    The reconstruction error is the mean over samples and features, the divergence
+    the sum over clusters averaged over samples: γ depends neither on the number of
+    features nor on the batch. This is what the authors' code balances, on data of
+    mean square about 1 (their MNIST is X / 50, up to 5.1). On X / 255 the same γ
+    weighs the divergence 26 times more; scale X, or γ, to have theirs.
+
+    The objective of any rows is computed with the target that these rows themselves
+    make. The Student t kernel has a fixed width of 1: see the notes of ``DEC`` on
+    the scale of X.
+
+    A cluster that has lost all its samples when the target is computed is started
+    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    says so.
+
+    The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments
+    and K_b the kernel of block b's outputs (Eq. 2 and 3 of [3]_). Each layer of the
+    encoder is a
+    block. "exponential" is the printed 10^(B - b), although the paper also says that
+    ω is at most 1.
+
+    References
+    ----------
+    .. [1] X. Guo, L. Gao, X. Liu and J. Yin. Improved deep embedded clustering with
+       local structure preservation. IJCAI 2017.
+    .. [2] X. Guo, X. Liu, E. Zhu and J. Yin. Deep clustering with convolutional
+       autoencoders. ICONIP 2017.
+    .. [3] D. J. Trosten, S. Løkse, R. Jenssen and M. Kampffmeyer. Leveraging tensor
+       kernels to reduce objective function mismatch in deep clustering. Pattern
+       Recognition 149 (2024).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import IDEC
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = IDEC(3, latent_dim=2, hidden_layer_sizes=(16,), random_state=0).fit(X)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    >>> model.inverse_transform(model.cluster_centers_).shape
+    (3, 4)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **_BaseDEC._parameter_constraints,
+        "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=10,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        clustering_weight=0.1,
+        companion=None,
+        companion_weight=0.01,
+        companion_weighting="constant",
+        pretraining="end-to-end",
+        update_interval=1,
+        pretrain_epochs=100,
+        max_epochs=100,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-3,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.clustering_weight = clustering_weight
+        self.companion = companion
+        self.companion_weight = companion_weight
+        self.companion_weighting = companion_weighting
+        self.pretraining = pretraining
+        self.update_interval = update_interval
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _clustering_weight(self):
+        return self.clustering_weight
+
+    def _reconstruction_term(self):
+        return Reconstruction()

@@ -1,0 +1,47 @@
+"""What a module returns for a batch."""
+
+from functools import cached_property
+
+
+class LazyOutput:
+    """What a module says about a batch, each part computed when first asked for.
+
+    So a criterion without a reconstruction term pays for no decoder, and one
+    without companions for no head before its time.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Has ``encode_with_blocks``, ``embed`` (from the encoder's code to the
+        embedding), ``decode`` and, for soft assignments, ``assign``.
+    x : Tensor of shape (n, d)
+        The batch that the module sees.
+    """
+
+    def __init__(self, module, x):
+        self.module = module
+        self.x = x
+
+    @cached_property
+    def _encoded(self):
+        return self.module.encode_with_blocks(self.x)
+
+    @property
+    def blocks(self):
+        """Outputs of the encoder's blocks, a list of tensors ``(n, ...)``."""
+        return self._encoded[1]
+
+    @cached_property
+    def embedding(self):
+        """Embedding of each row, ``(n, h)``."""
+        return self.module.embed(self._encoded[0])
+
+    @cached_property
+    def assignment(self):
+        """Soft assignment of each row, ``(n, k)``."""
+        return self.module.assign(self.embedding)
+
+    @cached_property
+    def reconstruction(self):
+        """Reconstruction of each row, ``(n, d)``."""
+        return self.module.decode(self._encoded[0])

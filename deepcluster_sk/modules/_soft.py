@@ -1,0 +1,144 @@
+"""Modules with soft assignments."""
+
+import torch
+from torch import nn
+
+from deepcluster_sk.losses import student_t_assignment
+from deepcluster_sk.modules._autoencoders import build_autoencoder
+from deepcluster_sk.modules._blocks import (
+    BlockConvAutoencoder,
+    NormalizedMLPAutoencoder,
+)
+from deepcluster_sk.modules._centroids import CentroidAutoencoder
+from deepcluster_sk.modules._output import LazyOutput
+
+
+class StudentTAutoencoder(CentroidAutoencoder):
+    """An autoencoder with trainable centres and a Student t kernel around each.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centres.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, **autoencoder):
+        super().__init__(n_clusters, trainable=True, **autoencoder)
+
+    def assign(self, embedding):
+        """Soft assignment of each embedded row, ``(n, k)``."""
+        return student_t_assignment(embedding, self.centers)
+
+
+class DivergenceModule(nn.Module):
+    """An encoder, the hidden layer of DDC, and a softmax over k clusters.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of clusters.
+    n_features, latent_dim : int
+        Widths of a row and of the hidden layer.
+    architecture, hidden_layer_sizes, image_shape
+        See :func:`build_block_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, n_features, latent_dim, **autoencoder):
+        super().__init__()
+        self.autoencoder = build_block_autoencoder(
+            n_features, latent_dim, **autoencoder
+        )
+        with torch.no_grad():
+            self.autoencoder.eval()
+            width = self.autoencoder.encode(torch.zeros(2, n_features)).shape[1]
+            self.autoencoder.train()
+        self.hidden = nn.Sequential(
+            nn.Linear(width, latent_dim), nn.ReLU(), nn.BatchNorm1d(latent_dim)
+        )
+        self.output = nn.Linear(latent_dim, n_clusters)
+
+    def forward(self, x):
+        """Everything about a batch of rows, on demand."""
+        return LazyOutput(self, x)
+
+    def encode_with_blocks(self, x):
+        """Code of each row and the outputs of the encoder's blocks."""
+        return self.autoencoder.encode_with_blocks(x)
+
+    def embed(self, code):
+        """Hidden vector of each code, ``(n, latent_dim)``."""
+        return self.hidden(code)
+
+    def encode(self, x):
+        """Hidden vector of each row, ``(n, latent_dim)``."""
+        return self.embed(self.autoencoder.encode(x))
+
+    def assign(self, embedding):
+        """Soft assignment of each hidden vector, ``(n, k)``."""
+        return torch.softmax(self.output(embedding), dim=1)
+
+    def decode(self, code):
+        """Reconstruction of each code of the encoder (not of the hidden vector)."""
+        return self.autoencoder.decode(code)
+
+    @torch.no_grad()
+    def split_cluster(self, dead, hidden):
+        """Let a dead cluster take over half of another one.
+
+        Its logit becomes that of the other plus ``(h - m) v``, with m the mean and
+        v the principal direction of the other's hidden vectors, scaled to unit
+        variance: the new boundary halves them and all else stays.
+
+        Parameters
+        ----------
+        dead : int
+            The cluster without rows.
+        hidden : Tensor of shape (m, latent_dim)
+            Hidden vectors of the rows of the cluster to split, all assigned to it.
+        """
+        mean = hidden.mean(0)
+        _, spread, directions = torch.linalg.svd(hidden - mean, full_matrices=False)
+        scale = (spread[0] / len(hidden) ** 0.5).clamp_min(1e-6)
+        weight = directions[0] / scale
+        source = self.output(mean[None]).argmax()
+        self.output.weight[dead] = self.output.weight[source] + weight
+        self.output.bias[dead] = self.output.bias[source] - weight @ mean
+
+
+def build_block_autoencoder(
+    n_features,
+    latent_dim,
+    architecture="mlp",
+    hidden_layer_sizes=None,
+    image_shape=None,
+):
+    """Make the encoder of DDC and the decoder that mirrors it.
+
+    Parameters
+    ----------
+    n_features, latent_dim : int
+        Width of a row, and of the code that a callable is asked for.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        As for :func:`build_autoencoder`.
+    hidden_layer_sizes : sequence of int or None, default=None
+        Widths of the layers ("mlp", default (512, 512, 256)) or channels of the
+        blocks ("conv", default (32, 32)), at least one.
+    image_shape : tuple (C, H, W) or None, default=None
+        Needed by "conv".
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    if callable(architecture):
+        return build_autoencoder(n_features, latent_dim, architecture)
+    build, default = {
+        "mlp": (NormalizedMLPAutoencoder, (512, 512, 256)),
+        "conv": (BlockConvAutoencoder, (32, 32)),
+    }[architecture]
+    sizes = default if hidden_layer_sizes is None else tuple(hidden_layer_sizes)
+    if architecture == "conv":
+        return build(n_features, sizes, image_shape)
+    return build(n_features, sizes)

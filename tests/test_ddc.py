@@ -1,0 +1,317 @@
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+from sklearn.utils.estimator_checks import check_estimator
+from skorch.callbacks import Callback
+
+from deepcluster_sk import DDC
+from deepcluster_sk._callbacks import ClipGradients
+from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
+from deepcluster_sk.losses import (
+    assignment_orthogonality,
+    cauchy_schwarz_loss,
+    simplex_corner_loss,
+)
+from deepcluster_sk.modules import BlockConvAutoencoder, DivergenceModule
+
+SMALL = {
+    "latent_dim": 6,
+    "hidden_layer_sizes": (8, 7),
+    "max_epochs": 20,
+    "lr": 1e-2,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def X():
+    X, _ = make_blobs(60, n_features=6, centers=3, cluster_std=2.0, random_state=1)
+    return (X / 3).astype(np.float32)
+
+
+def direct_terms(module, x):
+    code, blocks = module.encode_with_blocks(x)
+    hidden = module.hidden(code)
+    assignment = torch.softmax(module.output(hidden), 1)
+    kernel = gaussian_kernel(hidden)
+    terms = {
+        "divergence": cauchy_schwarz_loss(assignment, kernel),
+        "orthogonality": assignment_orthogonality(assignment),
+        "corner": simplex_corner_loss(assignment, kernel),
+    }
+    return terms, assignment, code, blocks
+
+
+class Keep(Callback):
+    def on_train_begin(self, net, **kwargs):
+        self.module_ = pickle.loads(pickle.dumps(net.module_))
+
+
+# Five rows in three clusters may well lose one, and say so.
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_check_estimator_small():
+    check_estimator(
+        DDC(
+            3,
+            latent_dim=8,
+            hidden_layer_sizes=(16,),
+            max_epochs=30,
+            lr=1e-2,
+            random_state=0,
+        ),
+        on_skip=None,
+    )
+
+
+@pytest.mark.parametrize("companion", ["naive", "tensor"])
+@pytest.mark.parametrize("reconstruction_weight", [0.0, 0.2])
+def test_one_step_follows_the_gradient_of_the_loss(companion, reconstruction_weight, X):
+    lr, keep = 0.1, Keep()
+    model = DDC(
+        3,
+        **{**SMALL, "max_epochs": 1, "lr": lr},
+        reconstruction_weight=reconstruction_weight,
+        companion=companion,
+        companion_weight=0.3,
+        companion_weighting="linear",
+        optimizer=torch.optim.SGD,  # plain: the change is the gradient
+        callbacks=[keep],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        model.fit(X)
+    module, x = keep.module_, torch.from_numpy(X)
+    module.train()
+    terms, assignment, code, blocks = direct_terms(module, x)
+    kernel = {"naive": gaussian_kernel, "tensor": tensor_kernel}[companion]
+    assert len(blocks) == 2
+    terms["companion"] = 0.3 * sum(
+        w * cauchy_schwarz_loss(assignment, kernel(block))
+        for w, block in zip([0.5, 1], blocks, strict=True)
+    )
+    if reconstruction_weight:
+        error = (module.decode(code) - x).square().mean()
+        terms["reconstruction"] = reconstruction_weight * error
+    sum(terms.values()).backward()
+
+    row = model.history_[-1]
+    assert set(row) == {"phase", "epoch", "loss", "label_change", *terms}
+    for name, value in terms.items():
+        assert row[name] == pytest.approx(value.item(), rel=1e-4), name
+    assert row["loss"] == pytest.approx(sum(row[name] for name in terms))
+    after, moved = dict(model.module_.named_parameters()), 0
+    for name, parameter in module.named_parameters():
+        step = (after[name] - parameter).detach()
+        if parameter.grad is None:
+            assert ".up." in name and not step.any()
+            continue
+        moved += step.any().item()
+        gradient = parameter.grad
+        assert (step + lr * gradient).norm() <= 1e-3 * lr * gradient.norm() + 1e-6, name
+    assert moved >= 10
+
+
+def test_objective_is_the_mean_loss_of_batches_in_evaluation_mode(X):
+    model = DDC(3, **SMALL, companion="naive", batch_size=25).fit(X)
+    np.testing.assert_array_equal(model.labels_, model.predict(X))
+    np.testing.assert_array_equal(model.labels_, model.predict_proba(X).argmax(1))
+    assert model.score(X) == -model.objective_
+    seen = []
+    model.net_.mean_loss(lambda x: seen.append(x) or x.sum(), X)
+    assert [len(x) for x in seen] == [20, 20, 20]
+    assert not torch.equal(torch.cat(seen), torch.from_numpy(X))  # not as they came
+    losses = []
+    for x in seen:
+        terms, assignment, _, blocks = direct_terms(model.module_, x)
+        companion = sum(
+            cauchy_schwarz_loss(assignment, gaussian_kernel(block)) for block in blocks
+        )
+        losses.append(sum(terms.values()).item() + 0.01 * companion.item())
+    assert model.objective_ == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_embedding_is_the_normalised_hidden_vector(X):
+    model = DDC(3, **SMALL).fit(X)
+    embedding = model.transform(X)
+    assert embedding.shape == (60, 6)
+    logits = model.module_.output(torch.from_numpy(embedding))
+    proba = torch.softmax(logits, 1).detach().numpy()
+    np.testing.assert_allclose(model.predict_proba(X), proba, atol=1e-6)
+
+
+def test_prediction_of_a_row_does_not_depend_on_others(X):
+    model = DDC(3, **SMALL).fit(X)
+    np.testing.assert_array_equal(
+        model.predict_proba(X)[3:4], model.predict_proba(X[3:4])
+    )
+
+
+def test_decoder_only_where_it_is_trained(X):
+    plain = DDC(3, **SMALL).fit(X)
+    assert not hasattr(plain, "reconstruct")
+    assert not hasattr(plain, "score_samples")
+    with_decoder = DDC(3, **SMALL, reconstruction_weight=1.0).fit(X)
+    error = ((with_decoder.reconstruct(X) - X) ** 2).mean(1)
+    np.testing.assert_allclose(-with_decoder.score_samples(X), error, rtol=1e-4)
+    assert error.mean() < X.var()
+    pretrained = DDC(3, **SMALL, pretrain_epochs=2).fit(X)
+    phases = [row["phase"] for row in pretrained.history_]
+    assert phases.count("pretrain") == 2
+    assert phases.index("cluster") == 2
+
+
+def test_splitting_a_cluster_halves_it_and_leaves_the_others(X):
+    torch.manual_seed(0)
+    module = DivergenceModule(4, 6, 5, hidden_layer_sizes=(8,)).eval()
+    with torch.no_grad():
+        module.output.bias[2] = -1e3  # dead
+        hidden = module.encode(torch.from_numpy(X))
+        before = module.assign(hidden).argmax(1)
+        largest = before.bincount().argmax()
+        rows = before == largest
+        module.split_cluster(2, hidden[rows])
+        after = module.assign(hidden).argmax(1)
+    assert not (before == 2).any()
+    share = (after[rows] == 2).double().mean()
+    assert 0.25 < share < 0.75
+    others = (before != largest) & (after != 2)
+    assert torch.equal(after[others], before[others])
+
+
+def test_dead_cluster_is_started_again(X):
+    class Kill(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 5:
+                with torch.no_grad():
+                    net.module_.output.bias[1] = -1e3
+
+    model = DDC(3, **SMALL, tol=0, callbacks=[Kill()])
+    with pytest.warns(ClusterCollapseWarning, match="lost all its") as record:
+        model.fit(X)
+    assert record[0].filename == __file__
+    assert set(model.labels_) == {0, 1, 2}
+
+
+def test_training_stops_when_labels_are_stable(X):
+    model = DDC(3, **{**SMALL, "max_epochs": 100}, tol=0.2).fit(X)
+    changes = [row["label_change"] for row in model.history_]
+    assert 10 <= len(changes) < 100
+    assert max(changes[-10:]) < 0.2
+    assert changes[0] == 1  # nobody had a label
+
+
+def test_gradients_are_clipped_one_by_one():
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    parameters[0].grad = torch.tensor([30.0, 40.0])
+    parameters[1].grad = torch.tensor([3.0, 4.0])
+    named = [("a", parameters[0]), ("b", parameters[1])]
+    ClipGradients(10.0).on_grad_computed(None, named)
+    torch.testing.assert_close(parameters[0].grad, torch.tensor([6.0, 8.0]))
+    torch.testing.assert_close(parameters[1].grad, torch.tensor([3.0, 4.0]))
+
+
+def test_one_cluster_and_as_many_as_samples(X):
+    one = DDC(1, **SMALL).fit(X)
+    assert not one.labels_.any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        many = DDC(20, **SMALL).fit(X[:20])
+    assert np.isfinite(many.predict_proba(X)).all()
+    assert len(set(many.labels_)) > 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"hidden_layer_sizes": ()}, "'hidden_layer_sizes'.*at least one"),
+        ({"batch_size": 2}, "'batch_size'"),
+        ({"companion": "cosine"}, "'companion'"),
+        ({"n_clusters": 61}, "n_samples=60 should be >= n_clusters=61"),
+    ],
+)
+def test_impossible_parameters_are_refused(settings, match, X):
+    with pytest.raises(ValueError, match=match):
+        DDC(**{**SMALL, **settings}).fit(X)
+
+
+def test_one_sample_is_refused(X):
+    with pytest.raises(ValueError, match="n_samples=1 should be >= 2"):
+        DDC(1, **SMALL).fit(X[:1])
+
+
+def test_smallest_batches_leave_no_row_alone(X):
+    model = DDC(2, **{**SMALL, "max_epochs": 1}, batch_size=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        for n in range(2, 12):
+            model.fit(X[:n])
+            assert np.isfinite(model.objective_)
+
+
+@pytest.mark.parametrize("companion", [None, "naive", "tensor"])
+def test_same_seed_same_result(companion, X):
+    a, b = (DDC(3, **SMALL, companion=companion).fit(X) for _ in range(2))
+    np.testing.assert_array_equal(a.transform(X), b.transform(X))
+    assert a.history_ == b.history_
+
+
+def test_n_init_keeps_the_lowest_objective(X):
+    random = np.random.RandomState(5)
+    single = [DDC(3, **{**SMALL, "random_state": random}).fit(X) for _ in range(3)]
+    best = DDC(3, **{**SMALL, "random_state": np.random.RandomState(5)}, n_init=3)
+    objectives = [model.objective_ for model in single]
+    assert best.fit(X).objective_ == min(objectives)
+    assert len(set(objectives)) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "padded", "blocks"),
+    [
+        ((1, 28, 28), False, [(32, 20, 20), (32, 3, 3)]),  # the paper's
+        ((3, 20, 23), False, [(32, 12, 15), (32, 1, 1)]),
+        ((1, 19, 28), True, [(32, 19, 28), (32, 5, 7)]),
+        ((1, 8, 8), True, [(32, 8, 8), (32, 2, 2)]),
+        ((1, 1, 3), True, [(32, 1, 3), (32, 1, 1)]),
+    ],
+)
+def test_convolutional_encoder(shape, padded, blocks):
+    network = BlockConvAutoencoder(int(np.prod(shape)), (32, 32), shape)
+    assert network.padded == padded
+    x = torch.randn(4, int(np.prod(shape)))
+    code, outputs = network.encode_with_blocks(x)
+    assert [tuple(block.shape[1:]) for block in outputs] == blocks
+    assert torch.equal(code, outputs[-1].flatten(1))
+    assert network.decode(code).shape == x.shape
+
+
+def test_convolutional_network_end_to_end(X):
+    images = np.tile(X, (1, 11))[:, :64]
+    model = DDC(
+        3,
+        architecture="conv",
+        image_shape=(1, 8, 8),
+        hidden_layer_sizes=(4, 4),
+        latent_dim=6,
+        companion="tensor",
+        reconstruction_weight=0.1,
+        max_epochs=3,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        model.fit(images)
+    assert model.history_[-1]["companion"] > 0
+    assert model.reconstruct(images).shape == images.shape
+    np.testing.assert_array_equal(model.labels_, model.predict(images))
+
+
+def test_finds_separate_blobs():
+    X, y = make_blobs(120, n_features=6, centers=3, random_state=1)
+    model = DDC(3, **{**SMALL, "max_epochs": 60}, n_init=3).fit(X / 3)
+    assert adjusted_rand_score(y, model.labels_) == 1
