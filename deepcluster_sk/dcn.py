@@ -107,7 +107,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
     clustering_weight : float, default=0.1
-        λ, twice the weight of the squared distance to the centre, at least 0.
+        Twice the weight of the squared distance to the centre: λ, at least 0.
     pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
         How the autoencoder is trained before clustering. "layerwise" first trains
         one layer after the other to undo dropout, each for half of

@@ -121,7 +121,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         Companion objectives on the outputs of the encoder's blocks: with the
         Gaussian kernel of flattened outputs, or with the tensor kernel.
     companion_weight : float, default=0.01
-        λ, the weight of the companion objectives, at least 0.
+        Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
     pretrain_epochs : int, default=0

@@ -216,7 +216,7 @@ class DEC(_BaseDEC):
         Companion objectives on the outputs of the encoder's blocks [2]_: with the
         Gaussian kernel of flattened outputs, or with the tensor kernel.
     companion_weight : float, default=0.01
-        λ, the weight of the companion objectives, at least 0.
+        Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
     pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
@@ -398,12 +398,12 @@ class IDEC(DecoderMixin, _BaseDEC):
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
     clustering_weight : float, default=0.1
-        γ, the weight of the divergence beside the reconstruction error, at least 0.
+        Weight γ of the divergence beside the reconstruction error, at least 0.
     companion : {"naive", "tensor"} or None, default=None
         Companion objectives on the outputs of the encoder's blocks [3]_: with the
         Gaussian kernel of flattened outputs, or with the tensor kernel.
     companion_weight : float, default=0.01
-        λ, the weight of the companion objectives, at least 0.
+        Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
     pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
