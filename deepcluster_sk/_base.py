@@ -136,7 +136,8 @@ class BaseDeepEstimator(
     A method defines ``_module_spec`` (the network), ``_phases`` (what is minimised
     and when) and ``_row_objective`` (the objective of each row, for ``score`` and
     for the choice among ``n_init`` runs). A method that does not train by gradient
-    overrides ``_optimize`` instead of ``_phases``.
+    overrides ``_optimize`` instead of ``_phases``; one that has no network at all
+    starts from ``BaseSolvedClusterer``.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -221,8 +222,7 @@ class BaseDeepEstimator(
     def _fit(self, X, y):
         X = self._validate_training_data(X)
         y = self._validate_target(X, y)
-        device = resolve_device(self.device)
-        rows = Rows(X, device)
+        rows = self._rows(X)
         random_state = check_random_state(self.random_state)
         best = None
         for _ in range(self._n_runs()):
@@ -230,6 +230,10 @@ class BaseDeepEstimator(
             if best is None or run.objective < best.objective:
                 best = run
         self._keep(best)
+
+    def _rows(self, X):
+        """Validated data, ready for training; the same for all runs."""
+        return Rows(X, resolve_device(self.device))
 
     def _one_run(self, rows, y, random_state):
         seed = random_state.randint(np.iinfo(np.int32).max)
@@ -284,6 +288,11 @@ class BaseDeepEstimator(
 
     def _validate_training_data(self, X):
         X = self._to_float32(X, reset=True)
+        self._validate_settings(X.shape[1])
+        return X
+
+    def _validate_settings(self, n_features):
+        """Refuse settings of the network that cannot be."""
         name = type(self).__name__
         sizes = self.hidden_layer_sizes
         if sizes is not None and not all(
@@ -299,8 +308,7 @@ class BaseDeepEstimator(
                     f"The 'callbacks' parameter of {name} must hold instances of "
                     f"skorch.callbacks.Callback. Got {callback!r} instead."
                 )
-        self._validate_image_shape(X.shape[1])
-        return X
+        self._validate_image_shape(n_features)
 
     def _validate_image_shape(self, n_features):
         name, shape = type(self).__name__, self.image_shape
