@@ -1,8 +1,14 @@
 """Deep clustering as scikit-learn estimators."""
 
 from deepcluster_sk.autoencoder import Autoencoder
+from deepcluster_sk.subspace import SparseSubspaceClustering
 from deepcluster_sk.tensorized import TensorizedAutoencoder
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Autoencoder", "TensorizedAutoencoder", "__version__"]
+__all__ = [
+    "Autoencoder",
+    "SparseSubspaceClustering",
+    "TensorizedAutoencoder",
+    "__version__",
+]

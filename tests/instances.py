@@ -1,6 +1,10 @@
 """The one registry of estimators that all common tests run on."""
 
-from deepcluster_sk import Autoencoder, TensorizedAutoencoder
+from deepcluster_sk import (
+    Autoencoder,
+    SparseSubspaceClustering,
+    TensorizedAutoencoder,
+)
 
 # Small networks and few epochs, so that a common test takes a fraction of a second.
 SMALL = {
@@ -42,11 +46,24 @@ SMALL = {
         max_epochs=5,
         random_state=0,
     ),
+    "SparseSubspaceClustering": SparseSubspaceClustering(
+        n_clusters=3, latent_dim=2, random_state=0
+    ),
+    "SparseSubspaceClustering-l2": SparseSubspaceClustering(
+        n_clusters=3,
+        latent_dim=2,
+        normalize=False,
+        regularization="l2",
+        keep=1.0,
+        max_epochs=5,
+        random_state=0,
+    ),
 }
 
 # What a user gets who types no argument.
 DEFAULT = {
     "Autoencoder()": Autoencoder(),
+    "SparseSubspaceClustering()": SparseSubspaceClustering(),
     "TensorizedAutoencoder()": TensorizedAutoencoder(),
 }
 
