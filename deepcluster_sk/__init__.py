@@ -3,11 +3,13 @@
 from deepcluster_sk.autoencoder import Autoencoder
 from deepcluster_sk.subspace import SparseSubspaceClustering
 from deepcluster_sk.tensorized import TensorizedAutoencoder
+from deepcluster_sk.transform import DeepTransformClustering
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Autoencoder",
+    "DeepTransformClustering",
     "SparseSubspaceClustering",
     "TensorizedAutoencoder",
     "__version__",

@@ -121,7 +121,7 @@ class SolverRun:
             loss = sum(terms.values())
             self.history.append({"phase": phase, "epoch": epoch, "loss": loss, **terms})
             steps.set_postfix(loss=f"{loss:.4g}")
-            if tol > 0 and before - loss <= tol * abs(before):
+            if tol > 0 and epoch > 1 and before - loss <= tol * abs(before):
                 break
             before = loss
 

@@ -31,29 +31,33 @@ def largest_products(Z, block=1000):
     return largest
 
 
-def express(Z, penalty, regularization, l1_ratio=0.9):
-    """Self-expression of rows, under a penalty relative to the data.
+def relative_weight(Z, penalty):
+    """``penalty`` times the smallest weight under which half of the rows vanish.
+
+    Where even that is zero, nothing can express anything, and ``penalty`` serves.
+    """
+    weight = penalty * 2 * float(np.median(largest_products(Z)))
+    return weight if weight > 0 else penalty
+
+
+def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
+    """Self-expression of rows; a row alone is expressed by nothing.
 
     Parameters
     ----------
     Z : ndarray of shape (n, h)
-    penalty : float
-        Multiplies the smallest penalty under which half of the rows vanish.
+    weight : float
+        The absolute penalty.
     regularization, l1_ratio
         As in :func:`deepcluster_sk.solvers.self_expression`.
 
     Returns
     -------
     C : csr_array or ndarray of shape (n, n)
-    weight : float
-        The absolute penalty.
     """
-    n = len(Z)
-    weight = penalty * 2 * float(np.median(largest_products(Z)))
-    if n < 2 or weight == 0:
-        # Nothing can express anything (one row, or orthogonal ones).
-        return sparse.csr_array((n, n)), penalty
-    return self_expression(Z, weight, regularization, l1_ratio=l1_ratio), weight
+    if len(Z) == 1:
+        return sparse.csr_array((1, 1))
+    return self_expression(Z, weight, regularization, l1_ratio=l1_ratio)
 
 
 def expression_penalty(C, regularization, l1_ratio=0.9):
@@ -122,11 +126,11 @@ def cut(A, n_clusters, random_state):
     else:  # scikit-learn takes 32-bit indices only
         A.indices, A.indptr = A.indices.astype(np.int32), A.indptr.astype(np.int32)
     with warnings.catch_warnings():
-        # Separate components are what subspace clustering hopes for; rows that are
-        # all equal leave k-means fewer distinct points than clusters.
-        warnings.filterwarnings("ignore", "Graph is not fully connected")
-        warnings.filterwarnings("ignore", "Number of distinct clusters")
-        warnings.filterwarnings("ignore", "The spectral clustering API has changed")
+        # Separate components are what subspace clustering hopes for. On graphs that
+        # are degenerate (rows all equal) scikit-learn warns that ARPACK gave way to
+        # LOBPCG and that k-means found few distinct points; there is no better cut.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         return spectral_clustering(
             A,
             n_clusters=n_clusters,

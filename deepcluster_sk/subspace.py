@@ -8,18 +8,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._solved import BaseSolvedClusterer
+from deepcluster_sk._subspace_rule import SubspaceRuleMixin
 from deepcluster_sk._subspaces import (
     affinity,
     cut,
-    express,
     expression_penalty,
-    fit_subspaces,
-    subspace_residuals,
+    relative_weight,
+    self_expression_of,
     unit_rows,
 )
 
 
-class SparseSubspaceClustering(BaseSolvedClusterer):
+class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     """Sparse subspace clustering: clusters are linear subspaces.
 
     Writes each sample z_i as a sparse combination of the others, which picks
@@ -30,8 +30,8 @@ class SparseSubspaceClustering(BaseSolvedClusterer):
 
     For some 20,000 samples with "l1" and "elastic-net": time grows with the square
     of their number, memory with the number (10,000 samples of 50 features take
-    a minute and 0.6 GB). "l2" needs a dense matrix of n x n, "nuclear" several and a singular
-    value decomposition of it an iteration: for 20,000 and 1,000 samples.
+    a minute and 0.6 GB). "l2" needs a dense matrix of n x n, "nuclear" several and a
+    singular value decomposition of it an iteration: for 20,000 and 1,000 samples.
 
     Parameters
     ----------
@@ -205,7 +205,8 @@ class SparseSubspaceClustering(BaseSolvedClusterer):
                 rows.X * rows.scale, self.latent_dim, np.random.RandomState(0)
             )
         rows.Z = self._project(rows.X, rows.scale, rows.projection)
-        C, weight = express(rows.Z, self.penalty, self.regularization, self.l1_ratio)
+        weight = relative_weight(rows.Z, self.penalty)
+        C = self_expression_of(rows.Z, weight, self.regularization, self.l1_ratio)
         rows.affinity = affinity(C, self.keep)
         size = expression_penalty(C, self.regularization, self.l1_ratio)
         rows.terms = {
@@ -226,44 +227,20 @@ class SparseSubspaceClustering(BaseSolvedClusterer):
         row = {"phase": "self-expression", "epoch": 1, "loss": sum(rows.terms.values())}
         run.history.append({**row, **rows.terms})
         labels = cut(rows.affinity, self.n_clusters, run.random_state)
+        run.affinity = rows.affinity
         dimension = self.subspace_dim
 
         def refine():
             nonlocal labels, dimension
-            module.bases = fit_subspaces(
-                rows.Z, labels, self.n_clusters, dimension, run.random_state
-            )
-            dimension = module.bases.shape[1]
-            residuals = subspace_residuals(rows.Z, module.bases)
+            residuals = self._fit_subspaces(run, labels, dimension)
+            dimension = run.module.bases.shape[1]
             labels = residuals.argmin(1)
             return {"residual": residuals.min(1).mean()}
 
         run.sweep("subspaces", refine, self.max_epochs, self.tol)
-        module.centers = np.zeros((self.n_clusters, rows.Z.shape[1]))
-        for j in np.unique(labels):
-            module.centers[j] = rows.Z[labels == j].mean(0)
-
-    def _keep(self, run):
-        super()._keep(run)
-        self.cluster_centers_ = run.module.centers.astype(np.float32)
-        self.components_ = run.module.bases.astype(np.float32)
-        self.affinity_matrix_ = run.rows.affinity
-        self._n_features_out = run.module.centers.shape[1]
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        return {key: state[key] for key in state if key != "affinity_matrix_"}
+        self._fit_centers(run)
 
     # --- the predict path -------------------------------------------------------
-
-    def _residuals(self, module, x):
-        return subspace_residuals(self._embed(module, x), module.bases)
-
-    def _assign(self, module, x):
-        return self._residuals(module, x).argmin(1)
-
-    def _row_objective(self, module, x):
-        return self._residuals(module, x).min(1)
 
     def _embed(self, module, x):
         return self._project(x, module.scale, module.projection)

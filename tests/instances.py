@@ -2,6 +2,7 @@
 
 from deepcluster_sk import (
     Autoencoder,
+    DeepTransformClustering,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
 )
@@ -58,11 +59,18 @@ SMALL = {
         max_epochs=5,
         random_state=0,
     ),
+    "DeepTransformClustering": DeepTransformClustering(
+        n_clusters=3, latent_dim=2, max_epochs=5, random_state=0
+    ),
+    "DeepTransformClustering-deep": DeepTransformClustering(
+        n_clusters=3, n_layers=3, latent_dim=6, max_epochs=5, random_state=0
+    ),
 }
 
 # What a user gets who types no argument.
 DEFAULT = {
     "Autoencoder()": Autoencoder(),
+    "DeepTransformClustering()": DeepTransformClustering(),
     "SparseSubspaceClustering()": SparseSubspaceClustering(),
     "TensorizedAutoencoder()": TensorizedAutoencoder(),
 }
