@@ -4,19 +4,30 @@ import numbers
 from typing import ClassVar
 
 import numpy as np
+import torch
 from sklearn.utils._param_validation import Interval, StrOptions
+from skorch.callbacks import Callback
+from torch import nn
 
+from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin
+from deepcluster_sk._callbacks import StopOnPlateau
+from deepcluster_sk._criteria import Reconstruction
 from deepcluster_sk._local_pca import leading_directions
+from deepcluster_sk._phase import Phase
 from deepcluster_sk._solved import BaseSolvedClusterer
 from deepcluster_sk._subspace_rule import SubspaceRuleMixin
 from deepcluster_sk._subspaces import (
     affinity,
     cut,
     expression_penalty,
+    fit_subspaces,
     relative_weight,
     self_expression_of,
     unit_rows,
 )
+from deepcluster_sk.exceptions import ConvergenceError
+from deepcluster_sk.losses import mean_squared_error
+from deepcluster_sk.modules import Autoencoder, build_autoencoder
 
 
 class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
@@ -260,3 +271,354 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
             ``latent_dim``, or the number of features where that is None.
         """
         return super().transform(X)
+
+
+def _unit(z):
+    """Rows at unit norm; zero rows stay zero."""
+    return nn.functional.normalize(z, dim=-1, eps=1e-12)
+
+
+class _SubspaceAutoencoder(Autoencoder):
+    """An autoencoder and the clusters' subspaces of its codes at unit norm.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of subspaces.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, **autoencoder):
+        super().__init__()
+        self.autoencoder = build_autoencoder(**autoencoder)
+        h = autoencoder["latent_dim"]
+        # A projection has one shape, whatever the dimension of its subspace.
+        self.register_buffer("projections", torch.zeros(n_clusters, h, h))
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.autoencoder.encode(x)
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return self.autoencoder.decode(embedding)
+
+    def residuals(self, embedding):
+        """Squared distance of each code, at unit norm, to each subspace, (n, k)."""
+        z = _unit(embedding)
+        inside = torch.einsum("nh,khg->nkg", z, self.projections)
+        return (z[:, None] - inside).square().sum(-1)
+
+
+class _SelfExpressionLoss(nn.Module):
+    """Reconstruction, and the distance of each code to what the others make of it.
+
+    Parameters
+    ----------
+    shape : tuple (n, h)
+        Shape of the codes of all training rows.
+    weight : float
+    """
+
+    def __init__(self, shape, weight):
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("expressed", torch.zeros(shape))
+
+    def forward(self, output, x, index):
+        """Return the terms; ``expressed`` is C Z as of the last refreshment."""
+        error = _unit(output.embedding) - self.expressed[index]
+        return {
+            "reconstruction": mean_squared_error(output.reconstruction, x),
+            "self_expression": self.weight * error.square().sum(1).mean(),
+        }
+
+
+class _Express(Callback):
+    """Every few epochs, find the self-expression of the present codes."""
+
+    def __init__(self, express, interval):
+        self.express = express
+        self.interval = interval
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Write C Z into the criterion."""
+        epoch = len(net.history)
+        if (epoch - 1) % self.interval == 0:
+            Z, C = self.express(epoch)
+            expressed = torch.from_numpy(C @ Z)
+            net.criterion_.expressed.copy_(expressed)
+
+
+class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
+    """Deep subspace clustering: an autoencoder whose codes express one another.
+
+    Minimises the reconstruction error of an autoencoder plus
+    ``subspace_weight * (||Z - C Z||² + λ R(C))``, Z being the codes at unit norm and
+    C the self-expression with zero diagonal [1]_ [2]_. Training and closed form
+    alternate: C is solved for the present codes, then the network is trained
+    towards ``C Z``. At the end the graph ``|C| + |C|ᵀ`` is cut by spectral
+    clustering, and a linear subspace of the code is fitted to each cluster. A new
+    sample belongs to the nearest one, through the encoder.
+
+    For some 10,000 samples with "l1" and "elastic-net", whose C is sparse; "l2" and
+    "nuclear" take the memory and time that they take in
+    ``SparseSubspaceClustering``.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=20
+        Width of the code, at least 1. It should hold the subspaces side by side.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    penalty : float, default=0.1
+        λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``.
+    regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
+        R, as in ``SparseSubspaceClustering``.
+    l1_ratio : float, default=0.9
+        Share of the first term of "elastic-net", in (0, 1].
+    subspace_weight : float, default=0.1
+        Weight of the self-expression, in [0, inf).
+    update_interval : int, default=5
+        Number of epochs between two self-expressions.
+    keep : float, default=0.9
+        Only the largest entries of each row of C enter the graph, as many as hold
+        this share of its absolute sum, in (0, 1].
+    pretrain_epochs : int, default=50
+        Epochs of reconstruction alone, before codes are expressed.
+    max_epochs : int, default=50
+        Largest number of passes over the data after that.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-4
+        Training stops when the best loss of the last 10 epochs is not lower, by
+        this relative amount, than the best before. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the seeds of spectral
+        clustering. Pass an int for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        Mean code of each cluster.
+    components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32
+        Orthonormal rows that span each cluster's subspace of the code.
+    affinity_matrix_ : csr_array of shape (n_samples, n_samples)
+        The graph that was cut. It is there to be looked at, and is left out of
+        pickles and copies.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term.
+    n_iter_ : int
+        Number of epochs run.
+    objective_ : float
+        Objective per training sample at the end, see Notes.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    Notes
+    -----
+    Without unit norm the self-expression term would shrink the codes, and the
+    decoder undo it: the term would vanish without any structure [3]_.
+
+    [2]_ trains all n x n entries of C as weights. Here C has a closed form, or is
+    sparse, and mini-batches of any size serve. R(C) does not depend on the network
+    and is not part of the loss that is recorded.
+
+    The self-expression involves all training samples. ``objective_`` and ``score``
+    therefore use what a new sample has as well: its reconstruction error plus
+    ``subspace_weight`` times the squared distance of its code, at unit norm, to the
+    nearest subspace. ``labels_`` are the nearest subspaces too.
+
+    References
+    ----------
+    .. [1] X. Peng, S. Xiao, J. Feng, W. Y. Yau and Z. Yi. Deep subspace clustering
+       with sparsity prior. IJCAI 2016.
+    .. [2] P. Ji, T. Zhang, H. Li, M. Salzmann and I. Reid. Deep subspace clustering
+       networks. NIPS 2017.
+    .. [3] B. Haeffele, C. You and R. Vidal. A critique of self-expressive deep
+       subspace clustering. ICLR 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepcluster_sk import DeepSubspaceClustering
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([rng.normal(size=(30, 3)) @ rng.normal(size=(3, 20))
+    ...                for _ in range(3)])
+    >>> model = DeepSubspaceClustering(
+    ...     n_clusters=3, latent_dim=10, hidden_layer_sizes=(), lr=1e-2, random_state=0
+    ... ).fit(X)
+    >>> np.bincount(model.labels_)
+    array([30, 30, 30])
+    >>> model.transform(X).shape
+    (90, 10)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "penalty": [Interval(numbers.Real, 0, None, closed="neither")],
+        "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
+        "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
+        "subspace_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
+        "keep": [Interval(numbers.Real, 0, 1, closed="right")],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=20,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        penalty=0.1,
+        regularization="l1",
+        l1_ratio=0.9,
+        subspace_weight=0.1,
+        update_interval=5,
+        keep=0.9,
+        pretrain_epochs=50,
+        max_epochs=50,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-4,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.penalty = penalty
+        self.regularization = regularization
+        self.l1_ratio = l1_ratio
+        self.subspace_weight = subspace_weight
+        self.update_interval = update_interval
+        self.keep = keep
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _module_spec(self, n_features):
+        return _SubspaceAutoencoder, {
+            "n_clusters": self.n_clusters,
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "architecture": self.architecture,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "image_shape": self.image_shape,
+        }
+
+    def _express(self, run, epoch):
+        """Codes at unit norm and their self-expression, in float64."""
+        Z = run.apply(run.module.encode).cpu().numpy().astype(np.float64)
+        if not np.isfinite(Z).all():
+            raise ConvergenceError(
+                f"Training diverged: in phase 'self-expression', epoch {epoch}, the "
+                "embedding in the term 'self_expression' is not finite. "
+                f"Lower lr (now {self.lr:g}), or scale the data."
+            )
+        Z = unit_rows(Z)
+        weight = relative_weight(Z, self.penalty)
+        return Z, self_expression_of(Z, weight, self.regularization, self.l1_ratio)
+
+    def _phases(self, run):
+        yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        loss = _SelfExpressionLoss(
+            (len(run.rows), self.latent_dim), self.subspace_weight
+        )
+
+        def express(epoch):
+            return self._express(run, epoch)
+
+        yield Phase(
+            "self-expression",
+            loss,
+            self.max_epochs,
+            callbacks=[
+                _Express(express, self.update_interval),
+                StopOnPlateau(self.tol),
+            ],
+        )
+        self._fit_subspaces(run)
+
+    def _fit_subspaces(self, run):
+        """Cut the graph of the last codes, and fit the clusters' subspaces."""
+        Z, C = self._express(run, run.n_iter)
+        run.affinity = affinity(C, self.keep)
+        labels = cut(run.affinity, self.n_clusters, run.random_state)
+        run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
+        projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
+        run.module.projections.copy_(torch.from_numpy(projections))
+
+    def _keep(self, run):
+        super()._keep(run)
+        Z = run.apply(run.module.encode).cpu().numpy()
+        centers = np.zeros((self.n_clusters, self.latent_dim), dtype=np.float32)
+        for j in np.unique(run.labels):
+            centers[j] = Z[run.labels == j].mean(0)
+        self.cluster_centers_ = centers
+        self.components_ = run.bases.astype(np.float32)
+        self.affinity_matrix_ = run.affinity
+
+    def __getstate__(self):
+        """Leave out what grows with the number of samples."""
+        state = super().__getstate__()
+        return {key: state[key] for key in state if key != "affinity_matrix_"}
+
+    # --- the predict path -------------------------------------------------------
+
+    def _assign(self, module, x):
+        return module.residuals(module.encode(x)).argmin(1)
+
+    def _row_objective(self, module, x):
+        embedding = module.encode(x)
+        error = (x - module.decode(embedding)).square().mean(-1)
+        return error + self.subspace_weight * module.residuals(embedding).amin(1)

@@ -2,6 +2,8 @@
 
 from deepcluster_sk import (
     Autoencoder,
+    DeepDictionaryClustering,
+    DeepSubspaceClustering,
     DeepTransformClustering,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
@@ -65,11 +67,28 @@ SMALL = {
     "DeepTransformClustering-deep": DeepTransformClustering(
         n_clusters=3, n_layers=3, latent_dim=6, max_epochs=5, random_state=0
     ),
+    "DeepDictionaryClustering-kmeans": DeepDictionaryClustering(
+        n_clusters=3, latent_dim=2, max_epochs=5, random_state=0
+    ),
+    "DeepDictionaryClustering-subspace": DeepDictionaryClustering(
+        n_clusters=3, latent_dim=5, clustering="subspace", max_epochs=5, random_state=0
+    ),
+    "DeepSubspaceClustering": DeepSubspaceClustering(
+        n_clusters=3,
+        latent_dim=3,
+        hidden_layer_sizes=(8,),
+        pretrain_epochs=3,
+        max_epochs=4,
+        update_interval=2,
+        random_state=0,
+    ),
 }
 
 # What a user gets who types no argument.
 DEFAULT = {
     "Autoencoder()": Autoencoder(),
+    "DeepDictionaryClustering()": DeepDictionaryClustering(),
+    "DeepSubspaceClustering()": DeepSubspaceClustering(),
     "DeepTransformClustering()": DeepTransformClustering(),
     "SparseSubspaceClustering()": SparseSubspaceClustering(),
     "TensorizedAutoencoder()": TensorizedAutoencoder(),

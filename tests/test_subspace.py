@@ -6,7 +6,7 @@ from planted import hard_data, planted_subspaces, rises
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from deepcluster_sk import SparseSubspaceClustering
+from deepcluster_sk import DeepSubspaceClustering, SparseSubspaceClustering
 from deepcluster_sk._subspaces import affinity, fit_subspaces, subspace_residuals
 from deepcluster_sk.datasets import load_coil20
 from deepcluster_sk.metrics import clustering_accuracy
@@ -120,3 +120,79 @@ def test_coil20_is_clustered_better_than_by_umap_and_kmeans():
         pytest.skip(str(error))
     model = SparseSubspaceClustering(20, latent_dim=20, random_state=0).fit(X)
     assert clustering_accuracy(y, model.labels_) > 0.8
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("regularization", ["l1", "l2"])
+def test_deep_planted_subspaces_are_found(seed, regularization):
+    X, y = planted_subspaces(seed)
+    model = DeepSubspaceClustering(
+        5,
+        latent_dim=25,
+        hidden_layer_sizes=(),
+        regularization=regularization,
+        lr=1e-2,
+        pretrain_epochs=30,
+        max_epochs=10,
+        random_state=0,
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    phases = [row["phase"] for row in model.history_]
+    assert phases == ["pretrain"] * 30 + ["self-expression"] * 10
+
+
+def test_training_draws_codes_to_their_expression():
+    X, _ = planted_subspaces(n=20, noise=0.05)
+    errors = {}
+    for weight in (0.0, 10.0):
+        model = DeepSubspaceClustering(
+            5,
+            latent_dim=25,
+            hidden_layer_sizes=(),
+            subspace_weight=weight,
+            lr=1e-2,
+            pretrain_epochs=20,
+            max_epochs=30,
+            random_state=0,
+        ).fit(X)
+        Z = model.transform(X).astype(np.float64)
+        Z /= np.linalg.norm(Z, axis=1, keepdims=True)
+        bases = model.components_.astype(np.float64)
+        errors[weight] = subspace_residuals(Z, bases[:, :4]).min(1).mean()
+    assert errors[10.0] < 0.5 * errors[0.0]
+
+
+def test_deep_objective_is_reconstruction_and_residual():
+    X, _ = planted_subspaces(n=10)
+    model = DeepSubspaceClustering(
+        5,
+        latent_dim=8,
+        hidden_layer_sizes=(16,),
+        subspace_weight=3.0,
+        pretrain_epochs=3,
+        max_epochs=3,
+        random_state=0,
+    ).fit(X)
+    Z = model.transform(X)
+    Z = Z / np.linalg.norm(Z, axis=1, keepdims=True)
+    residuals = subspace_residuals(Z, model.components_)
+    assert (residuals.argmin(1) == model.labels_).all()
+    reconstruction = -model.score_samples(X).mean()
+    assert model.objective_ == pytest.approx(
+        reconstruction + 3 * residuals.min(1).mean(), rel=1e-4
+    )
+
+
+def test_deep_subspaces_of_images():
+    X = np.random.default_rng(0).uniform(size=(30, 64))
+    model = DeepSubspaceClustering(
+        2,
+        latent_dim=4,
+        architecture="conv",
+        image_shape=(1, 8, 8),
+        hidden_layer_sizes=(4, 8),
+        pretrain_epochs=1,
+        max_epochs=1,
+        random_state=0,
+    )
+    assert (model.fit(X).predict(X) == model.labels_).all()
