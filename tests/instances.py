@@ -2,6 +2,7 @@
 
 from deepcluster_sk import (
     Autoencoder,
+    ConvTransformClustering,
     DeepDictionaryClustering,
     DeepSubspaceClustering,
     DeepTransformClustering,
@@ -82,11 +83,15 @@ SMALL = {
         update_interval=2,
         random_state=0,
     ),
+    "ConvTransformClustering": ConvTransformClustering(
+        n_clusters=3, latent_dim=2, pretrain_epochs=2, max_epochs=4, random_state=0
+    ),
 }
 
 # What a user gets who types no argument.
 DEFAULT = {
     "Autoencoder()": Autoencoder(),
+    "ConvTransformClustering()": ConvTransformClustering(),
     "DeepDictionaryClustering()": DeepDictionaryClustering(),
     "DeepSubspaceClustering()": DeepSubspaceClustering(),
     "DeepTransformClustering()": DeepTransformClustering(),
