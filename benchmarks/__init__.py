@@ -1,1 +1,1 @@
-"""Slow evidence: timings and comparisons, run by hand."""
+"""Slow evidence: what the methods reach, how long they take, beside the papers."""

@@ -94,7 +94,7 @@ class Rows(Dataset):
         return len(self.X)
 
     def __getitem__(self, index):
-        return self.X[index]
+        return self.X.index_select(0, index)
 
 
 class Batches:

@@ -241,7 +241,7 @@ def make_triangle(
 
 @validate_params(_TOY_CONSTRAINTS, prefer_skip_nested_validation=True)
 def make_lines_3d(
-    n_samples=300, *, n_noise_features=0, shuffle=True, random_state=None
+    n_samples=300, *, n_noise_features=3, shuffle=True, random_state=None
 ):
     """Make three thin clusters in space, each along another axis.
 
@@ -253,7 +253,7 @@ def make_lines_3d(
     n_samples : int, default=300
         Number of samples, shared equally: cluster sizes differ by at most one.
 
-    n_noise_features : int, default=0
+    n_noise_features : int, default=3
         Number of uninformative features appended, each drawn from N(0, 0.1²).
 
     shuffle : bool, default=True
@@ -286,7 +286,7 @@ def make_lines_3d(
     >>> from deepcluster_sk.datasets import make_lines_3d
     >>> X, y = make_lines_3d(random_state=0)
     >>> X.shape
-    (300, 3)
+    (300, 6)
     """
     return _sample_clusters(
         _LINES_3D, n_samples, n_noise_features, shuffle, random_state

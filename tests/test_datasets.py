@@ -22,7 +22,7 @@ TOYS = [
     (make_parallel, 150, 5, 2, datasets._PARALLEL),
     (make_orthogonal, 150, 5, 2, datasets._ORTHOGONAL),
     (make_triangle, 150, 5, 3, datasets._TRIANGLE),
-    (make_lines_3d, 300, 3, 3, datasets._LINES_3D),
+    (make_lines_3d, 300, 6, 3, datasets._LINES_3D),
 ]
 IMAGE_LOADERS = [
     (load_mnist_test, "mnist_test.npz", 28),
@@ -95,7 +95,7 @@ def test_lines_3d_are_flat_where_the_covariance_is_singular():
     ],
 )
 def test_toy_kmeans_finds_what_it_finds_in_the_literature(make, expected):
-    X, y = make(n_noise_features=3, shuffle=False, random_state=0)
+    X, y = make(shuffle=False, random_state=0)
     labels = KMeans(len(np.unique(y)), n_init=10, random_state=0).fit_predict(X)
     assert adjusted_rand_score(y, labels) == pytest.approx(expected, abs=0.02)
 

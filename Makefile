@@ -1,0 +1,37 @@
+# Every target makes the virtual environment it needs; `make help` lists them.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+BENCHMARKS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs benchmarks clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(INSTALLED)  ## cluster and denoise real data; writes demo.png
+	$(PYTHON) -m benchmarks.demo
+
+test: $(INSTALLED)  ## run the tests and the examples in docstrings
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
+
+lint: $(INSTALLED)  ## check style and formatting
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+docs: $(INSTALLED)  ## build the documentation into docs/_build
+	$(PYTHON) -m sphinx -W --keep-going -b html docs docs/_build
+
+benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHMARKS="tensorized"
+	$(PYTHON) -m benchmarks $(BENCHMARKS)
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build dist docs/_build docs/generated .pytest_cache .ruff_cache *.egg-info demo.png
+
+# One environment serves all targets. It is made again when what it holds changes.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet -c constraints.txt -e '.[tests,docs]'
+	touch $@
