@@ -147,7 +147,8 @@ class BaseDeepEstimator(
     A method defines ``_module_spec`` (the network), ``_phases`` (what is minimised
     and when) and ``_row_objective`` (the objective of each row, for ``score`` and
     for the choice among ``n_init`` runs). A method that does not train by gradient
-    overrides ``_optimize`` instead of ``_phases``.
+    overrides ``_optimize`` instead of ``_phases``; one that has no network at all
+    starts from ``BaseSolvedClusterer``.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -242,7 +243,7 @@ class BaseDeepEstimator(
         self._keep(best)
 
     def _rows(self, X):
-        """Validated data, ready for training."""
+        """Validated data, ready for training; the same for all runs."""
         device = resolve_device(self.device)
         return (StreamedRows if is_streamed(X) else Rows)(X, device)
 
@@ -306,6 +307,11 @@ class BaseDeepEstimator(
 
     def _validate_training_data(self, X):
         X = self._check_data(X, reset=True)
+        self._validate_settings(X.shape[1])
+        return X
+
+    def _validate_settings(self, n_features):
+        """Refuse settings of the network that cannot be."""
         name = type(self).__name__
         sizes = self.hidden_layer_sizes
         if sizes is not None and not all(
@@ -321,8 +327,7 @@ class BaseDeepEstimator(
                     f"The 'callbacks' parameter of {name} must hold instances of "
                     f"skorch.callbacks.Callback. Got {callback!r} instead."
                 )
-        self._validate_image_shape(X.shape[1])
-        return X
+        self._validate_image_shape(n_features)
 
     def _validate_image_shape(self, n_features):
         name, shape = type(self).__name__, self.image_shape

@@ -1,9 +1,43 @@
 """The one registry of estimators that all common tests run on."""
 
-from deepcluster_sk import Autoencoder, TensorizedAutoencoder
+from deepcluster_sk import (
+    DCN,
+    DDC,
+    DEC,
+    IDEC,
+    PCX,
+    Autoencoder,
+    ConvTransformClustering,
+    DeepDictionaryClustering,
+    DeepSubspaceClustering,
+    DeepTransformClustering,
+    DiscriminativeClustering,
+    SparseSubspaceClustering,
+    TensorizedAutoencoder,
+)
 
 # Small networks and few epochs, so that a common test takes a fraction of a second.
+TINY = {
+    "n_clusters": 3,
+    "latent_dim": 2,
+    "hidden_layer_sizes": (8,),
+    "pretrain_epochs": 2,
+    "max_epochs": 4,
+    "random_state": 0,
+}
 SMALL = {
+    "DCN": DCN(**TINY),
+    "DDC": DDC(**TINY, batch_size=64),
+    "DDC-tensor": DDC(
+        **TINY, batch_size=64, companion="tensor", reconstruction_weight=0.1
+    ),
+    "DEC": DEC(**TINY),
+    "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),
+    "DEC-naive": DEC(**TINY, companion="naive"),
+    "IDEC": IDEC(**TINY),
+    "PCX": PCX(**TINY, burn_in_epochs=2),
+    "PCX-imbalanced": PCX(**TINY, burn_in_epochs=2, imbalanced=True),
+    "DiscriminativeClustering": DiscriminativeClustering(**TINY),
     "Autoencoder": Autoencoder(
         latent_dim=2, hidden_layer_sizes=(8,), max_epochs=5, random_state=0
     ),
@@ -42,11 +76,58 @@ SMALL = {
         max_epochs=5,
         random_state=0,
     ),
+    "SparseSubspaceClustering": SparseSubspaceClustering(
+        n_clusters=3, latent_dim=2, random_state=0
+    ),
+    "SparseSubspaceClustering-l2": SparseSubspaceClustering(
+        n_clusters=3,
+        latent_dim=2,
+        normalize=False,
+        regularization="l2",
+        keep=1.0,
+        max_epochs=5,
+        random_state=0,
+    ),
+    "DeepTransformClustering": DeepTransformClustering(
+        n_clusters=3, latent_dim=2, max_epochs=5, random_state=0
+    ),
+    "DeepTransformClustering-deep": DeepTransformClustering(
+        n_clusters=3, n_layers=3, latent_dim=6, max_epochs=5, random_state=0
+    ),
+    "DeepDictionaryClustering-kmeans": DeepDictionaryClustering(
+        n_clusters=3, latent_dim=2, max_epochs=5, random_state=0
+    ),
+    "DeepDictionaryClustering-subspace": DeepDictionaryClustering(
+        n_clusters=3, latent_dim=5, clustering="subspace", max_epochs=5, random_state=0
+    ),
+    "DeepSubspaceClustering": DeepSubspaceClustering(
+        n_clusters=3,
+        latent_dim=3,
+        hidden_layer_sizes=(8,),
+        pretrain_epochs=3,
+        max_epochs=4,
+        update_interval=2,
+        random_state=0,
+    ),
+    "ConvTransformClustering": ConvTransformClustering(
+        n_clusters=3, latent_dim=2, pretrain_epochs=2, max_epochs=4, random_state=0
+    ),
 }
 
 # What a user gets who types no argument.
 DEFAULT = {
     "Autoencoder()": Autoencoder(),
+    "DCN()": DCN(),
+    "DDC()": DDC(),
+    "DEC()": DEC(),
+    "IDEC()": IDEC(),
+    "PCX()": PCX(),
+    "DiscriminativeClustering()": DiscriminativeClustering(),
+    "ConvTransformClustering()": ConvTransformClustering(),
+    "DeepDictionaryClustering()": DeepDictionaryClustering(),
+    "DeepSubspaceClustering()": DeepSubspaceClustering(),
+    "DeepTransformClustering()": DeepTransformClustering(),
+    "SparseSubspaceClustering()": SparseSubspaceClustering(),
     "TensorizedAutoencoder()": TensorizedAutoencoder(),
 }
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DCN
@@ -28,22 +27,6 @@ SMALL = {
 def X():
     X, _ = make_blobs(60, n_features=6, centers=3, cluster_std=2.0, random_state=1)
     return (X / 3).astype(np.float32)
-
-
-# Five rows in three clusters may well lose one, and say so.
-@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
-def test_check_estimator_small():
-    check_estimator(
-        DCN(
-            3,
-            latent_dim=2,
-            hidden_layer_sizes=(8,),
-            pretrain_epochs=2,
-            max_epochs=3,
-            random_state=0,
-        ),
-        on_skip=None,
-    )
 
 
 def test_batch_moves_the_centers_as_the_rule_for_one_sample_does():

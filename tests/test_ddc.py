@@ -6,7 +6,6 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DDC
@@ -51,22 +50,6 @@ def direct_terms(module, x):
 class Keep(Callback):
     def on_train_begin(self, net, **kwargs):
         self.module_ = pickle.loads(pickle.dumps(net.module_))
-
-
-# Five rows in three clusters may well lose one, and say so.
-@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
-def test_check_estimator_small():
-    check_estimator(
-        DDC(
-            3,
-            latent_dim=8,
-            hidden_layer_sizes=(16,),
-            max_epochs=30,
-            lr=1e-2,
-            random_state=0,
-        ),
-        on_skip=None,
-    )
 
 
 @pytest.mark.parametrize("companion", ["naive", "tensor"])

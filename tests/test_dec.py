@@ -7,7 +7,6 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -62,23 +61,6 @@ def numpy_assignment(embedding, centers):
 def numpy_target(q):
     p = q**2 / q.sum(0)
     return p / p.sum(1, keepdims=True)
-
-
-@BOTH
-# Five rows in three clusters may well lose one, and say so.
-@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
-def test_check_estimator_small(Estimator):
-    check_estimator(
-        Estimator(
-            3,
-            latent_dim=2,
-            hidden_layer_sizes=(8,),
-            pretrain_epochs=2,
-            max_epochs=3,
-            random_state=0,
-        ),
-        on_skip=None,
-    )
 
 
 @BOTH

@@ -6,7 +6,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DiscriminativeClustering, discriminative
@@ -50,19 +49,6 @@ def blobs():
 @pytest.fixture(scope="module")
 def fitted(blobs):
     return small().fit(blobs[0])
-
-
-@pytest.mark.filterwarnings(
-    # The checks fit 8 clusters to 20 or 30 random rows: some die.
-    "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
-)
-@pytest.mark.parametrize(
-    "estimator",
-    [small(pretrain_epochs=3, max_epochs=4), DiscriminativeClustering()],
-    ids=["small", "default"],
-)
-def test_scikit_learn_checks(estimator):
-    check_estimator(estimator, on_skip=None)
 
 
 # --- anchors ------------------------------------------------------------------

@@ -7,7 +7,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 
 from deepcluster_sk import PCX, _net
@@ -56,15 +55,6 @@ class Spy(Callback):
     def on_train_begin(self, net, **kwargs):
         if net.phase_ == self.phase:
             self.function(net)
-
-
-@pytest.mark.filterwarnings(
-    # The checks fit 8 clusters to 20 or 30 random rows: some die.
-    "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
-)
-@pytest.mark.parametrize("estimator", [small(), PCX()], ids=["small", "default"])
-def test_scikit_learn_checks(estimator):
-    check_estimator(estimator, on_skip=None)
 
 
 # --- moving averages ----------------------------------------------------------

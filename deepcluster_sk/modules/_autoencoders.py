@@ -35,6 +35,8 @@ class Autoencoder(nn.Module):
 
     def encode_with_blocks(self, x):
         """Code of each row and the outputs of the encoder's blocks, code included."""
+        if not self.stages:
+            return self.encode(x), []
         blocks = []
         for down, _ in self.stages:
             x = down(x)

@@ -1,0 +1,192 @@
+"""Linear subspaces of clusters: what makes subspace clustering inductive."""
+
+import warnings
+
+import numpy as np
+from scipy import sparse
+from sklearn.cluster import spectral_clustering
+
+from deepcluster_sk._local_pca import leading_directions
+from deepcluster_sk.solvers import self_expression
+
+# A subspace whose dimension is "auto" has at most this one.
+MOST_DIMENSIONS = 32
+
+
+def unit_rows(Z):
+    """Rows at unit norm; zero rows stay zero."""
+    norms = np.linalg.norm(Z, axis=1, keepdims=True)
+    return Z / np.where(norms > 0, norms, 1)
+
+
+def largest_products(Z, block=1000):
+    """``max_{j != i} |z_i . z_j|`` for every row, without an n x n array."""
+    n = len(Z)
+    largest = np.zeros(n)
+    for start in range(0, n, block):
+        rows = np.arange(start, min(start + block, n))
+        products = np.abs(Z[rows] @ Z.T)
+        products[rows - start, rows] = 0
+        largest[rows] = products.max(1)
+    return largest
+
+
+def relative_weight(Z, penalty):
+    """``penalty`` times the smallest weight under which half of the rows vanish.
+
+    Where even that is zero, nothing can express anything, and ``penalty`` serves.
+    """
+    weight = penalty * 2 * float(np.median(largest_products(Z)))
+    return weight if weight > 0 else penalty
+
+
+def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
+    """Self-expression of rows; a row alone is expressed by nothing.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, h)
+    weight : float
+        The absolute penalty.
+    regularization, l1_ratio
+        As in :func:`deepcluster_sk.solvers.self_expression`.
+
+    Returns
+    -------
+    C : csr_array or ndarray of shape (n, n)
+    """
+    if len(Z) == 1:
+        return sparse.csr_array((1, 1))
+    return self_expression(Z, weight, regularization, l1_ratio=l1_ratio)
+
+
+def expression_penalty(C, regularization, l1_ratio=0.9):
+    """R(C), as :func:`deepcluster_sk.solvers.self_expression` defines it."""
+    values = C.data if sparse.issparse(C) else C
+    if regularization == "l1":
+        return np.abs(values).sum()
+    if regularization == "l2":
+        return np.square(values).sum()
+    if regularization == "elastic-net":
+        ridge = 0.5 * (1 - l1_ratio) * np.square(values).sum()
+        return l1_ratio * np.abs(values).sum() + ridge
+    dense = C.toarray() if sparse.issparse(C) else C
+    return np.linalg.norm(dense, "nuc")
+
+
+def affinity(C, keep):
+    """Symmetric affinity of a self-expression.
+
+    Parameters
+    ----------
+    C : csr_array or ndarray of shape (n, n)
+    keep : float
+        Only the largest entries of each row count, as many as hold this share of
+        the row's absolute sum.
+
+    Returns
+    -------
+    A : csr_array of shape (n, n)
+        ``|C| + |C|^T`` of the entries kept.
+    """
+    C = sparse.csr_array(C)
+    n = C.shape[0]
+    size = np.abs(C.data)
+    row = np.repeat(np.arange(n), np.diff(C.indptr))
+    order = np.lexsort((-size, row))
+    # Share of the row's sum that comes before an entry, largest first.
+    total = np.bincount(row, size, n)
+    before = np.cumsum(size[order]) - size[order]
+    before -= (np.cumsum(total) - total)[row]
+    used = order[before < keep * total[row] * (1 - 1e-12)]
+    A = sparse.csr_array((size[used], (row[used], C.indices[used])), (n, n))
+    return sparse.csr_array(A + A.T)
+
+
+def cut(A, n_clusters, random_state):
+    """Cut a graph into clusters by normalised cuts.
+
+    Parameters
+    ----------
+    A : csr_array of shape (n, n)
+    n_clusters : int
+    random_state : RandomState
+
+    Returns
+    -------
+    labels : ndarray of shape (n,)
+    """
+    n = A.shape[0]
+    if n_clusters == n:
+        return np.arange(n)
+    if n_clusters == 1:
+        return np.zeros(n, dtype=int)
+    if A.nnz > 0.1 * n**2:
+        A = A.toarray()
+    else:  # scikit-learn takes 32-bit indices only
+        A.indices, A.indptr = A.indices.astype(np.int32), A.indptr.astype(np.int32)
+    with warnings.catch_warnings():
+        # Separate components are what subspace clustering hopes for. On graphs that
+        # are degenerate (rows all equal) scikit-learn warns that ARPACK gave way to
+        # LOBPCG and that k-means found few distinct points; there is no better cut.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return spectral_clustering(
+            A,
+            n_clusters=n_clusters,
+            random_state=random_state,
+            eigen_solver="arpack",
+        )
+
+
+def fit_subspaces(Z, labels, n_clusters, dimension, random_state):
+    """Bases of the clusters' linear subspaces, all of one dimension.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, h)
+    labels : ndarray of shape (n,)
+    n_clusters : int
+    dimension : int or "auto"
+        At most h. "auto" is the smallest dimension under which most rows are
+        nearest to the subspace of the cluster they are in. It is less than h, and
+        at most half of a typical cluster's size: a subspace of as many dimensions
+        as it has members fits whatever they are.
+    random_state : RandomState
+
+    Returns
+    -------
+    bases : ndarray of shape (k, dimension, h)
+        Orthonormal rows, leading directions first. Those of an empty cluster, and
+        those beyond a cluster's size, are zero.
+    """
+    h = Z.shape[1]
+    sizes = np.bincount(labels, minlength=n_clusters)
+    most = dimension
+    if dimension == "auto":
+        half = int(np.median(sizes[sizes > 0])) // 2
+        most = max(1, min(h - 1, half, MOST_DIMENSIONS))
+    bases = np.zeros((n_clusters, most, h))
+    for j in np.flatnonzero(sizes):
+        found = min(most, sizes[j])
+        bases[j, :found] = leading_directions(Z[labels == j], found, random_state)
+    if dimension == "auto":
+        bases = bases[:, : _most_faithful(Z, labels, bases)]
+    return bases
+
+
+def _most_faithful(Z, labels, bases):
+    """Number of leading directions under which most rows keep their label."""
+    energy = np.zeros((len(Z), len(bases)))
+    kept = []
+    for d in range(bases.shape[1]):
+        energy += np.square(Z @ bases[:, d].T)
+        kept.append((energy.argmax(1) == labels).sum())
+    return 1 + int(np.argmax(kept))
+
+
+def subspace_residuals(Z, bases):
+    """Squared distance of every row to every subspace, ``(n, k)``."""
+    # By the residual itself: the difference of squared norms would cancel.
+    columns = [np.square(Z - Z @ U.T @ U).sum(1) for U in bases]
+    return np.stack(columns, axis=1)

@@ -1,0 +1,394 @@
+"""Convolutional transform learning with a k-means term, for series and images."""
+
+import numbers
+import warnings
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval
+from skorch.callbacks import Callback
+from torch import nn
+
+from deepcluster_sk._base import BaseDeepClusterer
+from deepcluster_sk._callbacks import StopOnPlateau
+from deepcluster_sk._local_pca import leading_directions
+from deepcluster_sk._phase import Phase
+from deepcluster_sk._start import kmeans_start
+
+
+class _ConvTransform(nn.Module):
+    """Filters, SELU and pooling, then a fixed projection; and the k centres.
+
+    Parameters
+    ----------
+    n_features, latent_dim, n_clusters : int
+    filters : sequence of int
+        Number of filters of each convolutional layer.
+    kernel_size : int
+        Side of a filter; odd.
+    image_shape : tuple (C, H, W)
+    sparsity_weight, kmeans_weight : float
+        Weights of the terms of a code.
+    """
+
+    def __init__(
+        self,
+        n_features,
+        latent_dim,
+        n_clusters,
+        filters,
+        kernel_size,
+        image_shape,
+        sparsity_weight,
+        kmeans_weight,
+    ):
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        self.sparsity_weight, self.kmeans_weight = sparsity_weight, kmeans_weight
+        channels, height, width = self.image_shape
+        self.convolutions = nn.ModuleList()
+        for n_filters in filters:
+            # A series is an image of height 1, and its filters are too.
+            kernel = tuple(kernel_size if s > 1 else 1 for s in (height, width))
+            self.convolutions.append(
+                nn.Conv2d(channels, n_filters, kernel, padding="same", bias=False)
+            )
+            channels, height, width = n_filters, -(-height // 2), -(-width // 2)
+        self.register_buffer(
+            "projection", torch.zeros(latent_dim, channels * height * width)
+        )
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("centers", torch.zeros(n_clusters, latent_dim))
+
+    def encode(self, x):
+        """``P SELU(... SELU(T_1 * x))`` of each row."""
+        return self.features(x) @ self.projection.T
+
+    def features(self, x):
+        """Pooled and flattened outputs of the last layer of filters."""
+        x = ((x - self.mean) / self.scale).unflatten(-1, self.image_shape)
+        for convolution in self.convolutions:
+            x = nn.functional.selu(convolution(x))
+            x = nn.functional.max_pool2d(x, _halves(x), ceil_mode=True)
+        return x.flatten(1)
+
+    def forward(self, x):
+        """Embedding of a batch of rows."""
+        return self.encode(x)
+
+    def penalty(self):
+        """``sum_l ||T_l||² - log det T_l``, over singular values, one filter a row."""
+        filters = (layer.weight.flatten(1) for layer in self.convolutions)
+        return sum(_transform_penalty(T) for T in filters)
+
+    def code_values(self, embedding):
+        """Lowest value of the terms of a code, for every cluster, (n, k).
+
+        With r = (e + w c) / (1 + w), w the weight of k-means, they are
+        ``(1 + w) ||z - r||² + w / (1 + w) ||e - c||² + s ||z||_1``: soft thresholding.
+        """
+        w, s = self.kmeans_weight, self.sparsity_weight
+        apart = (embedding[:, None] - self.centers).square().sum(-1)
+        r = (embedding[:, None] + w * self.centers) / (1 + w)
+        z = nn.functional.softshrink(r, s / (2 * (1 + w)))
+        value = (1 + w) * (z - r).square().sum(-1) + s * z.abs().sum(-1)
+        return value + w / (1 + w) * apart
+
+
+def _halves(x):
+    return tuple(2 if side > 1 else 1 for side in x.shape[-2:])
+
+
+def _transform_penalty(T):
+    gram = T @ T.T if T.shape[0] <= T.shape[1] else T.T @ T
+    return T.square().sum() - 0.5 * torch.linalg.slogdet(gram).logabsdet
+
+
+class _CodeLoss(nn.Module):
+    """The terms of all codes; codes are parameters, one row a training sample.
+
+    Parameters
+    ----------
+    module : _ConvTransform
+        Whose filters are penalised.
+    codes : Tensor of shape (n, h)
+        Where the codes start.
+    transform_penalty : float
+    """
+
+    def __init__(self, module, codes, transform_penalty):
+        super().__init__()
+        self.codes = nn.Parameter(codes.clone())
+        self.register_buffer("labels", torch.zeros(len(codes), dtype=torch.long))
+        self.transform_penalty = transform_penalty
+        self.clusters = False
+        self.module = [module]  # in a list: its parameters are not the criterion's
+
+    def forward(self, output, x, index):
+        """Return the terms of a batch."""
+        module, z = self.module[0], self.codes[index]
+        terms = {
+            "transform": (output - z).square().sum(1).mean(),
+            "sparsity": module.sparsity_weight * z.abs().sum(1).mean(),
+            "transform_penalty": self.transform_penalty * module.penalty(),
+        }
+        if self.clusters:
+            apart = (z - module.centers[self.labels[index]]).square().sum(1).mean()
+            terms["kmeans"] = module.kmeans_weight * apart
+        return terms
+
+    @torch.no_grad()
+    def move_centers(self):
+        """One step of Lloyd's algorithm on the codes; returns the labels changed."""
+        centers = self.module[0].centers
+        labels = torch.cdist(self.codes, centers).argmin(1)
+        counts = torch.bincount(labels, minlength=len(centers))[:, None]
+        sums = torch.zeros_like(centers).index_add_(0, labels, self.codes)
+        centers.copy_(torch.where(counts > 0, sums / counts.clamp(min=1), centers))
+        changed = int((labels != self.labels).sum())
+        self.labels.copy_(labels)
+        return changed
+
+
+class _MoveCenters(Callback):
+    """After each epoch, assign the codes and move the centres."""
+
+    def on_epoch_end(self, net, **kwargs):
+        """Update and record the number of labels that changed."""
+        net.history.record("n_changed", net.criterion_.move_centers())
+
+
+class ConvTransformClustering(BaseDeepClusterer):
+    """Convolutional transform learning with a k-means term on the codes.
+
+    Learns layers of filters without a decoder. With the embedding
+    ``e(x) = P SELU(T_L * ... SELU(T_1 * x))`` (convolutions, halved by max pooling
+    after each, and a fixed projection P at the end) and a code z for each sample,
+    minimises the mean over samples of
+
+    ``||e(x) - z||² + sparsity_weight ||z||_1 + kmeans_weight ||z - center||²``
+
+    plus ``transform_penalty * sum_l (||T_l||² - log det T_l)``, by gradient steps on
+    filters and codes [1]_ [2]_. The log-determinants, over singular values, keep
+    filters from vanishing and from repeating one another.
+
+    For data sets whose codes fit into memory; time grows with the number of
+    samples.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=10
+        Width of the code, at least 1.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Number of filters of each convolutional layer; None means (16,). An empty
+        tuple leaves only the projection.
+    kernel_size : int, default=3
+        Side of a filter, at least 1.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; None reads it as a series with one
+        channel. A series with C channels is an image of height 1.
+    transform_penalty : float, default=0.01
+        Weight of the terms on the filters, in (0, inf).
+    sparsity_weight : float, default=0.01
+        Weight of the absolute values of the codes, in [0, inf).
+    kmeans_weight : float, default=0.1
+        Weight of the squared distances of codes to their centres, in [0, inf).
+    pretrain_epochs : int, default=30
+        Epochs without the k-means term; then k-means on the codes finds the centres
+        to start from.
+    max_epochs : int, default=50
+        Largest number of passes over the data after that.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-4
+        Training stops when the best loss of the last 10 epochs is not lower, by
+        this relative amount, than the best before. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the seeds of k-means.
+        Pass an int for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        Centres of the codes.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term.
+    n_iter_ : int
+        Number of epochs run.
+    objective_ : float
+        Objective per training sample at the end, see Notes.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    Notes
+    -----
+    The slides stop at the convolutional transform and announce its clustering. The
+    code published for several views clusters atoms instead of samples, counts its
+    first view twice and looks codes up by their position in the batch; here there
+    is one code a sample, and samples are clustered.
+
+    P holds the leading principal directions of the features that the first filters,
+    drawn at random, make of the training data; it is not trained. A trained linear
+    transform with fewer rows than columns turns to where the features vanish, as
+    the log-determinant allows: codes then are zero and clusters are lost (on the
+    digits, an accuracy of .37). For the same reason a layer should have at
+    least as many filters as a filter has entries.
+
+    X is centred, and divided by its overall standard deviation, before the first
+    layer. ``objective_`` and ``score`` give each sample the code and the cluster
+    that are best for its embedding, which is a closed form, so that they are
+    defined for new samples too; ``predict`` is that cluster.
+
+    References
+    ----------
+    .. [1] J. Maggu, E. Chouzenoux, G. Chierchia and A. Majumdar. Convolutional
+       transform learning. ICONIP 2018.
+    .. [2] J. Maggu, A. Majumdar, E. Chouzenoux and G. Chierchia. Deep convolutional
+       transform learning. ICONIP 2020.
+
+    Examples
+    --------
+    Series of three frequencies, at any phase:
+
+    >>> import numpy as np
+    >>> from deepcluster_sk import ConvTransformClustering
+    >>> rng = np.random.default_rng(0)
+    >>> phase = rng.uniform(0, 6.28, size=(60, 1))
+    >>> X = np.sin(np.repeat([1, 2, 4], 20)[:, None] * np.linspace(0, 6, 32) + phase)
+    >>> model = ConvTransformClustering(n_clusters=3, random_state=0).fit(X)
+    >>> model.transform(X).shape
+    (60, 10)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "kernel_size": [Interval(numbers.Integral, 1, None, closed="left")],
+        "transform_penalty": [Interval(numbers.Real, 0, None, closed="neither")],
+        "sparsity_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "kmeans_weight": [Interval(numbers.Real, 0, None, closed="left")],
+    }
+    _parameter_constraints.pop("architecture")
+    architecture = "filters"  # the network cannot be chosen
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=10,
+        hidden_layer_sizes=None,
+        kernel_size=3,
+        image_shape=None,
+        transform_penalty=0.01,
+        sparsity_weight=0.01,
+        kmeans_weight=0.1,
+        pretrain_epochs=30,
+        max_epochs=50,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-4,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.kernel_size = kernel_size
+        self.image_shape = image_shape
+        self.transform_penalty = transform_penalty
+        self.sparsity_weight = sparsity_weight
+        self.kmeans_weight = kmeans_weight
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _module_spec(self, n_features):
+        filters, shape = self.hidden_layer_sizes, self.image_shape
+        return _ConvTransform, {
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "n_clusters": self.n_clusters,
+            "filters": (16,) if filters is None else tuple(filters),
+            "kernel_size": self.kernel_size,
+            "image_shape": (1, 1, n_features) if shape is None else tuple(shape),
+            "sparsity_weight": self.sparsity_weight,
+            "kmeans_weight": self.kmeans_weight,
+        }
+
+    def _phases(self, run):
+        X, module = run.rows.X, run.module
+        module.mean.copy_(X.mean(0))
+        deviation = (X - module.mean).square().mean().sqrt()
+        module.scale.copy_(torch.where(deviation > 0, deviation, 1))
+        features = run.apply(module.features).cpu().numpy().astype(np.float64)
+        features -= features.mean(0)
+        found = min(self.latent_dim, features.shape[1])
+        basis = leading_directions(features, found, run.random_state)
+        size = np.sqrt(np.square(features @ basis.T).sum(1).mean())
+        module.projection[:found] = torch.from_numpy(basis / (size if size > 0 else 1))
+        loss = _CodeLoss(module, run.apply(module.encode), self.transform_penalty)
+        yield Phase("pretrain", loss, self.pretrain_epochs)
+        with warnings.catch_warnings():
+            # Equal rows have equal codes: fewer distinct ones than clusters.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            centers, _ = kmeans_start(loss.codes, self.n_clusters, run.random_state)
+        module.centers.copy_(torch.from_numpy(centers))
+        loss.move_centers()
+        loss.clusters = True
+        yield Phase(
+            "clustering",
+            loss,
+            self.max_epochs,
+            callbacks=[_MoveCenters(), StopOnPlateau(self.tol)],
+        )
+
+    def _keep(self, run):
+        super()._keep(run)
+        self.cluster_centers_ = run.module.centers.cpu().numpy()
+
+    # --- the predict path -------------------------------------------------------
+
+    def _assign(self, module, x):
+        return module.code_values(module.encode(x)).argmin(1)
+
+    def _row_objective(self, module, x):
+        values = module.code_values(module.encode(x)).amin(1)
+        return values + self.transform_penalty * module.penalty()

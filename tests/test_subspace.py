@@ -1,0 +1,198 @@
+import pickle
+
+import numpy as np
+import pytest
+from planted import hard_data, planted_subspaces, rises
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from deepcluster_sk import DeepSubspaceClustering, SparseSubspaceClustering
+from deepcluster_sk._subspaces import affinity, fit_subspaces, subspace_residuals
+from deepcluster_sk.datasets import load_coil20
+from deepcluster_sk.metrics import clustering_accuracy
+
+REGULARIZATIONS = ["l1", "elastic-net", "l2", "nuclear"]
+
+
+@pytest.mark.parametrize("regularization", REGULARIZATIONS)
+@pytest.mark.parametrize("seed", range(2))
+def test_planted_subspaces_are_found(regularization, seed):
+    # The nuclear norm takes a singular value decomposition an iteration.
+    X, y = planted_subspaces(seed, n=40 if regularization == "nuclear" else 100)
+    model = SparseSubspaceClustering(5, regularization=regularization, random_state=0)
+    assert adjusted_rand_score(y, model.fit_predict(X)) == 1.0
+    assert model.components_.shape == (5, 4, 50)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_scale_of_the_data_does_not_matter(scale):
+    X, _ = planted_subspaces(n=20)
+    reference = SparseSubspaceClustering(5, random_state=0).fit(X)
+    scaled = SparseSubspaceClustering(5, random_state=0).fit(scale * X)
+    assert adjusted_rand_score(reference.labels_, scaled.labels_) == 1.0
+    assert scaled.objective_ == pytest.approx(reference.objective_, rel=1e-3)
+
+
+def test_new_points_join_their_subspace():
+    X, y = planted_subspaces(n=110)
+    train = np.arange(len(X)) % 110 < 100
+    model = SparseSubspaceClustering(5, random_state=0).fit(X[train])
+    both = np.r_[model.labels_, model.predict(X[~train])]
+    assert adjusted_rand_score(np.r_[y[train], y[~train]], both) == 1.0
+    # Noise has 46 of its 50 dimensions outside the subspace.
+    assert -model.score(X[~train]) == pytest.approx(46 * 0.01**2, rel=0.2)
+
+
+@pytest.mark.parametrize("name", hard_data())
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_refinements_do_not_raise_the_objective(name):
+    X = hard_data()[name]
+    model = SparseSubspaceClustering(
+        4, subspace_dim=2, max_epochs=20, tol=0, normalize=False, random_state=0
+    ).fit(X)
+    size = np.square(X).sum(1).mean()
+    losses = [row["loss"] for row in model.history_ if row["phase"] == "subspaces"]
+    assert len(losses) == 20
+    assert (np.diff(losses) <= 1e-12 * size).all(), rises(model.history_, "subspaces")
+
+
+def test_self_expression_of_history_is_that_of_the_affinity():
+    X, _ = planted_subspaces(n=20)
+    model = SparseSubspaceClustering(5, keep=1.0, random_state=0).fit(X)
+    first = model.history_[0]
+    A = model.affinity_matrix_
+    assert (A != A.T).nnz == 0
+    assert A.diagonal().max() == 0
+    # ||C||_1 is half the sum of |C| + |C|ᵀ; λ is penalty * 2 max |z_i . z_j|.
+    Z = X / np.linalg.norm(X, axis=1, keepdims=True)
+    products = np.abs(Z @ Z.T)
+    np.fill_diagonal(products, 0)
+    weight = 0.1 * 2 * np.median(products.max(1))
+    assert first["penalty"] == pytest.approx(weight * A.sum() / 2 / len(X), rel=1e-4)
+
+
+def test_affinity_keeps_the_largest_entries_of_each_row():
+    C = sparse.csr_array([[0.0, -6.0, 3.0, 1.0], [1.0, 0, 0, 0], [0] * 4, [0] * 4])
+    kept = affinity(C, 0.6).toarray()
+    assert kept[0].tolist() == [0, 7, 0, 0]
+    assert affinity(C, 0.61).toarray()[0].tolist() == [0, 7, 3, 0]
+    assert affinity(C, 1.0).toarray()[0].tolist() == [0, 7, 3, 1]
+    assert affinity(C.toarray(), 0.9).toarray()[0].tolist() == [0, 7, 3, 0]
+
+
+def test_subspaces_of_given_labels_and_their_residuals():
+    X, y = planted_subspaces(noise=0.0)
+    bases = fit_subspaces(X, y, 6, "auto", np.random.RandomState(0))
+    assert bases.shape == (6, 4, 50)
+    assert (bases[5] == 0).all()  # an empty cluster attracts nothing
+    residuals = subspace_residuals(X, bases)
+    assert residuals[np.arange(len(X)), y].max() < 1e-20
+    assert residuals[:, 5] == pytest.approx(np.square(X).sum(1))
+
+
+def test_affinity_matrix_stays_at_home():
+    X, _ = planted_subspaces(n=10)
+    model = SparseSubspaceClustering(5, random_state=0).fit(X)
+    assert model.affinity_matrix_.shape == (50, 50)
+    assert not hasattr(pickle.loads(pickle.dumps(model)), "affinity_matrix_")
+
+
+@pytest.mark.parametrize("regularization", ["l2", "nuclear"])
+def test_too_many_samples_for_a_dense_method_are_refused(regularization):
+    X = np.ones((30_000, 1))
+    model = SparseSubspaceClustering(2, regularization=regularization)
+    with pytest.raises(MemoryError, match="Use 'l1' or 'elastic-net'"):
+        model.fit(X)
+
+
+def test_widths_that_cannot_be_are_refused():
+    X, _ = planted_subspaces(n=2)
+    with pytest.raises(ValueError, match=r"latent_dim=51 .* at most n_features=50"):
+        SparseSubspaceClustering(2, latent_dim=51).fit(X)
+    with pytest.raises(ValueError, match=r"subspace_dim=4 .* embedding, 3"):
+        SparseSubspaceClustering(2, latent_dim=3, subspace_dim=4).fit(X)
+
+
+def test_coil20_is_clustered_better_than_by_umap_and_kmeans():
+    try:
+        X, y = load_coil20(return_X_y=True)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    model = SparseSubspaceClustering(20, latent_dim=20, random_state=0).fit(X)
+    assert clustering_accuracy(y, model.labels_) > 0.8
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("regularization", ["l1", "l2"])
+def test_deep_planted_subspaces_are_found(seed, regularization):
+    X, y = planted_subspaces(seed)
+    model = DeepSubspaceClustering(
+        5,
+        latent_dim=25,
+        hidden_layer_sizes=(),
+        regularization=regularization,
+        lr=1e-2,
+        pretrain_epochs=30,
+        max_epochs=10,
+        random_state=0,
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    phases = [row["phase"] for row in model.history_]
+    assert phases == ["pretrain"] * 30 + ["self-expression"] * 10
+
+
+def test_training_draws_codes_to_their_expression():
+    X, _ = planted_subspaces(n=20, noise=0.05)
+    errors = {}
+    for weight in (0.0, 10.0):
+        model = DeepSubspaceClustering(
+            5,
+            latent_dim=25,
+            hidden_layer_sizes=(),
+            subspace_weight=weight,
+            lr=1e-2,
+            pretrain_epochs=20,
+            max_epochs=30,
+            random_state=0,
+        ).fit(X)
+        Z = model.transform(X).astype(np.float64)
+        Z /= np.linalg.norm(Z, axis=1, keepdims=True)
+        bases = model.components_.astype(np.float64)
+        errors[weight] = subspace_residuals(Z, bases[:, :4]).min(1).mean()
+    assert errors[10.0] < 0.5 * errors[0.0]
+
+
+def test_deep_objective_is_reconstruction_and_residual():
+    X, _ = planted_subspaces(n=10)
+    model = DeepSubspaceClustering(
+        5,
+        latent_dim=8,
+        hidden_layer_sizes=(16,),
+        subspace_weight=3.0,
+        pretrain_epochs=3,
+        max_epochs=3,
+        random_state=0,
+    ).fit(X)
+    Z = model.transform(X)
+    Z = Z / np.linalg.norm(Z, axis=1, keepdims=True)
+    residuals = subspace_residuals(Z, model.components_)
+    assert (residuals.argmin(1) == model.labels_).all()
+    reconstruction = -model.score_samples(X).mean()
+    assert model.objective_ == pytest.approx(
+        reconstruction + 3 * residuals.min(1).mean(), rel=1e-4
+    )
+
+
+def test_deep_subspaces_of_images():
+    X = np.random.default_rng(0).uniform(size=(30, 64))
+    model = DeepSubspaceClustering(
+        2,
+        latent_dim=4,
+        architecture="conv",
+        image_shape=(1, 8, 8),
+        hidden_layer_sizes=(4, 8),
+        pretrain_epochs=1,
+        max_epochs=1,
+        random_state=0,
+    )
+    assert (model.fit(X).predict(X) == model.labels_).all()
