@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk._criteria import DenoisingStage, Reconstruction
 from deepcluster_sk._phase import Phase
+from deepcluster_sk._quiet import quiet
 
 
 def check_stages(estimator, module):
@@ -64,7 +66,9 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     labels : ndarray of shape (n,), int64
     """
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
-    labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
+    # Fewer distinct codes than clusters: those that end empty are announced by us.
+    with quiet(ConvergenceWarning):
+        labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
     return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
 
 

@@ -1,12 +1,11 @@
 """Linear subspaces of clusters: what makes subspace clustering inductive."""
 
-import warnings
-
 import numpy as np
 from scipy import sparse
 from sklearn.cluster import spectral_clustering
 
 from deepcluster_sk._local_pca import leading_directions
+from deepcluster_sk._quiet import quiet
 from deepcluster_sk.solvers import self_expression
 
 # A subspace whose dimension is "auto" has at most this one.
@@ -125,12 +124,10 @@ def cut(A, n_clusters, random_state):
         A = A.toarray()
     else:  # scikit-learn takes 32-bit indices only
         A.indices, A.indptr = A.indices.astype(np.int32), A.indptr.astype(np.int32)
-    with warnings.catch_warnings():
-        # Separate components are what subspace clustering hopes for. On graphs that
-        # are degenerate (rows all equal) scikit-learn warns that ARPACK gave way to
-        # LOBPCG and that k-means found few distinct points; there is no better cut.
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
+    # Separate components are what subspace clustering hopes for. On graphs that are
+    # degenerate (rows all equal) scikit-learn warns that ARPACK gave way to LOBPCG
+    # and that k-means found few distinct points; there is no better cut.
+    with quiet(UserWarning, RuntimeWarning):
         return spectral_clustering(
             A,
             n_clusters=n_clusters,

@@ -1,12 +1,10 @@
 """Convolutional transform learning with a k-means term, for series and images."""
 
 import numbers
-import warnings
 from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from torch import nn
@@ -366,10 +364,7 @@ class ConvTransformClustering(BaseDeepClusterer):
         module.projection[:found] = torch.from_numpy(basis / (size if size > 0 else 1))
         loss = _CodeLoss(module, run.apply(module.encode), self.transform_penalty)
         yield Phase("pretrain", loss, self.pretrain_epochs)
-        with warnings.catch_warnings():
-            # Equal rows have equal codes: fewer distinct ones than clusters.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            centers, _ = kmeans_start(loss.codes, self.n_clusters, run.random_state)
+        centers, _ = kmeans_start(loss.codes, self.n_clusters, run.random_state)
         module.centers.copy_(torch.from_numpy(centers))
         loss.move_centers()
         loss.clusters = True

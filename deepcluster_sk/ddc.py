@@ -129,8 +129,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=120
-        Largest number of rows in a batch, at least 3; batches are of nearly equal
-        size.
+        Largest number of rows in a batch; batches are of nearly equal size. At
+        least 3.
     lr : float, default=1e-3
         Learning rate of the optimizer.
     optimizer : {"adam", "sgd"} or callable, default="adam"

@@ -8,7 +8,9 @@ from deepcluster_sk.plotting._common import COLORS, new_axes, outside_legend
 
 # Numbers that a history may carry beside the losses.
 _NOT_LOSSES = frozenset(
-    {"phase", "epoch", "dur", "duration", "time", "lr", "n_changed", "label_change"}
+    {"phase", "epoch", "dur", "duration", "time", "lr"}
+    # What methods measure beside their losses.
+    | {"n_changed", "label_change", "hardness", "cosine", "n_used"}
 )
 
 
