@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
 from deepcluster_sk import PCX, Autoencoder
-from deepcluster_sk.plotting_exemplars import ExemplarDisplay
+from deepcluster_sk.plotting import ExemplarDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -77,8 +77,5 @@ def test_what_cannot_be_drawn_is_refused():
 
 
 def test_matplotlib_is_imported_late():
-    code = (
-        "import sys, deepcluster_sk.plotting_exemplars;"
-        "sys.exit('matplotlib' in sys.modules)"
-    )
+    code = "import sys, deepcluster_sk.plotting;sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,12 +7,14 @@ is drawn, not before.
 
 from deepcluster_sk.plotting._denoising import DenoisingDisplay
 from deepcluster_sk.plotting._embedding import EmbeddingDisplay
+from deepcluster_sk.plotting._exemplars import ExemplarDisplay
 from deepcluster_sk.plotting._losses import LossDisplay
 from deepcluster_sk.plotting._mismatch import ObjectiveMismatchDisplay
 
 __all__ = [
     "DenoisingDisplay",
     "EmbeddingDisplay",
+    "ExemplarDisplay",
     "LossDisplay",
     "ObjectiveMismatchDisplay",
 ]

@@ -36,7 +36,7 @@ class ExemplarDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from deepcluster_sk.plotting_exemplars import ExemplarDisplay
+    >>> from deepcluster_sk.plotting import ExemplarDisplay
     >>> display = ExemplarDisplay(np.eye(4), image_shape=(1, 2, 2)).plot()
     >>> display.axes_.shape
     (4,)
