@@ -14,7 +14,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, metadata_routing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
@@ -476,6 +476,11 @@ class ReconstructionMixin:
 
 class DecoderMixin(ReconstructionMixin):
     """Methods of estimators with one encoder and one decoder of its codes."""
+
+    # The codes are data, not metadata to be routed.
+    __metadata_request__inverse_transform: ClassVar[dict] = {
+        "Z": metadata_routing.UNUSED
+    }
 
     def inverse_transform(self, Z):
         """Decode codes.

@@ -226,7 +226,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         return unit_rows(self._embed(module, x))
 
     def transform(self, X):
-        """Embed the rows of X: ``T_L ReLU(... T_2 ReLU(T_1 x))``.
+        """Embed the rows of X by the layers, ``T_2 ReLU(T_1 x)`` for two of them.
 
         Parameters
         ----------
