@@ -12,7 +12,10 @@ class KMeansDenoiser(KMeans):
 
 
 class CodesKMeans:
-    """An autoencoder, then k-means on its codes.
+    """An autoencoder of centred rows, then k-means on its codes.
+
+    Centring spares the autoencoder the slow learning of the mean, which the
+    tensorized one has as its centres.
 
     Parameters
     ----------
@@ -28,14 +31,15 @@ class CodesKMeans:
 
     def fit(self, X):
         """Train the one, then the other."""
-        self.kmeans.fit(self.autoencoder.fit_transform(X))
+        self.mean_ = X.mean(axis=0)
+        self.kmeans.fit(self.autoencoder.fit_transform(X - self.mean_))
         self.labels_ = self.kmeans.labels_
         return self
 
     def predict(self, X):
         """Cluster of each row's code."""
-        return self.kmeans.predict(self.autoencoder.transform(X))
+        return self.kmeans.predict(self.autoencoder.transform(X - self.mean_))
 
     def denoise(self, X):
         """Reconstruct noisy rows."""
-        return self.autoencoder.denoise(X)
+        return self.autoencoder.denoise(X - self.mean_) + self.mean_
