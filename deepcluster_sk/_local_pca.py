@@ -128,8 +128,6 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
     bases : ndarray of shape (k, h, d)
     history : list of dict
         Objective per row, its terms and the number of changed labels, a sweep.
-    n_reseeded : int
-        How often an empty cluster was started again.
     """
     n, d = X.shape
     offset = X.mean(0)
@@ -138,12 +136,12 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
     centers = np.zeros((n_clusters, d))
     bases = np.zeros((n_clusters, n_components, d))
     bases[:] = np.eye(n_components, d)
-    history, n_reseeded = [], 0
+    history = []
     rows = np.arange(n)
     cost = np.square(X).sum(1)
     tie = 1e-12 * cost.mean()
     for _ in range(max_iter):
-        n_reseeded += reseed_empty(labels, cost, n_clusters)
+        reseed_empty(labels, cost, n_clusters)
         for j in range(n_clusters):
             members = X[labels == j]
             if len(members):
@@ -170,4 +168,4 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
         )
         if n_changed == 0:
             break
-    return centers + offset, bases, history, n_reseeded
+    return centers + offset, bases, history

@@ -467,7 +467,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     def _solve(self, run):
         """Solve in closed form: local principal components (Theorem 2.2)."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
-        centers, bases, history, _ = local_pca(
+        centers, bases, history = local_pca(
             X,
             self._initial_labels(X, run),
             self.n_clusters,

@@ -1,17 +1,14 @@
 import sys
 from types import ModuleType, SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-mpl = pytest.importorskip("matplotlib")
-mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-from deepcluster_sk.plotting import (  # noqa: E402
+from deepcluster_sk.plotting import (
     DenoisingDisplay,
     EmbeddingDisplay,
     LossDisplay,

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -8,10 +9,6 @@ from sklearn.exceptions import NotFittedError
 
 from deepcluster_sk import PCX, Autoencoder
 from deepcluster_sk.plotting import ExemplarDisplay
-
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
