@@ -255,9 +255,8 @@ class ConvTransformClustering(BaseDeepClusterer):
     P holds the leading principal directions of the features that the first filters,
     drawn at random, make of the training data; it is not trained. A trained linear
     transform with fewer rows than columns turns to where the features vanish, as
-    the log-determinant allows: codes then are zero and clusters are lost (on the
-    digits, an accuracy of .37). For the same reason a layer should have at
-    least as many filters as a filter has entries.
+    the log-determinant allows: codes then are zero and clusters are lost. For the
+    same reason a layer should have at least as many filters as a filter has entries.
 
     X is centred, and divided by its overall standard deviation, before the first
     layer. ``objective_`` and ``score`` give each sample the code and the cluster
