@@ -28,7 +28,7 @@ benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHM
 	$(PYTHON) -m benchmarks $(BENCHMARKS)
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) build dist docs/_build docs/generated .pytest_cache .ruff_cache *.egg-info demo.png
+	rm -rf $(VENV) build dist docs/_build docs/generated docs/auto_examples .pytest_cache .ruff_cache *.egg-info demo.png
 
 # One environment serves all targets. It is made again when what it holds changes.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt

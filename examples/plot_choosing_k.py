@@ -62,6 +62,6 @@ for ax, values, title in zip(
 plt.show()
 
 # %%
-# There are three species (dotted). Both sexes of a species differ in size, so that more
-# than three clusters are not nonsense either: with six, most are one sex of one
-# species. A clustering is for something, and that decides.
+# There are three species (dotted). The elbow is there, and stability holds until there
+# and then breaks. The silhouette prefers two: two of the species are close together.
+# Neither answer is wrong. A clustering is for something, and that decides.

@@ -62,13 +62,19 @@ print(model.predict(X[:5]), model.transform(X[:5]).shape)
 # ``decay``.
 
 stream = PCX(
-    3, latent_dim=2, hidden_layer_sizes=(16,), decay=0.9, lr=2e-3, random_state=0
+    3,
+    latent_dim=2,
+    hidden_layer_sizes=(32,),
+    pretrain_epochs=300,
+    decay=0.8,
+    lr=3e-3,
+    random_state=0,
 )
 places = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 path_of_exemplars = []
 for step in range(40):
     rng = np.random.default_rng(step)
-    places = places + np.array([0.05, 0.02])
+    places = places + np.array([0.04, 0.02])
     batch = places[rng.integers(3, size=500)] + 0.4 * rng.normal(size=(500, 2))
     stream.partial_fit(batch)
     path_of_exemplars.append(stream.exemplars_)
