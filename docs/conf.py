@@ -12,6 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 project = "deepcluster_sk"
 author = "the deepcluster_sk developers"
+copyright = author
 release = version = deepcluster_sk.__version__
 
 extensions = [
@@ -43,6 +44,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,
+    "write_computation_times": False,
 }
 # Pictures are drawn into files, wherever the documentation is built.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")

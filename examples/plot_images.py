@@ -16,7 +16,7 @@ from deepcluster_sk.metrics import clustering_accuracy
 from deepcluster_sk.plotting import EmbeddingDisplay, LossDisplay
 
 X, y = load_digits(return_X_y=True)
-X = X / 16  # brightness from 0 to 1
+X, y = X[:1000] / 16, y[:1000]  # brightness from 0 to 1
 images = {"architecture": "conv", "image_shape": (1, 8, 8), "random_state": 0}
 
 # %%
