@@ -93,7 +93,10 @@ def make_page(module, records, suite, output):
         report = f"# {title.rstrip('.')}\n{rest}\n\n{report}"
     figures = "\n\n".join(
         f"![{path.stem}]({path.name})"
-        for path in sorted(output.glob(f"{suite}*.png"))
+        for path in [
+            *output.glob(f"{suite}.png"),
+            *sorted(output.glob(f"{suite}-*.png")),
+        ]
         if path.name not in report
     )
     made = (
