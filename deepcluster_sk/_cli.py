@@ -20,6 +20,7 @@ METHODS = {
     for name in deepcluster_sk.__all__
     if hasattr(getattr(deepcluster_sk, name), "fit_predict")
 }
+BLOCK_ROWS = 65536
 SCALERS = {"standard": StandardScaler, "range": MinMaxScaler}
 EXAMPLES = """\
 examples:
@@ -382,10 +383,12 @@ def check_finite(X, names):
     names : list of str
         Names of the columns.
     """
-    bad = ~np.isfinite(X).all(axis=0)
-    if bad.any():
-        row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
-        columns = [name for name, flag in zip(names, bad, strict=True) if flag]
+    for start in range(0, len(X), BLOCK_ROWS):  # X may be larger than memory
+        bad = ~np.isfinite(X[start : start + BLOCK_ROWS])
+        if not bad.any():
+            continue
+        row = start + int(bad.any(axis=1).argmax())
+        columns = [names[i] for i in np.flatnonzero(bad.any(axis=0))]
         raise UsageError(
             f"missing or infinite values in {_listing(columns)}; the first in row "
             f"{row + 1} of the data. Remove these rows, or fill the values in."

@@ -14,7 +14,9 @@ from numpydoc.validate import validate
 import deepcluster_sk
 
 DOCS = Path(__file__).parents[1] / "docs"
-PUBLIC = re.findall(r"^   (deepcluster_sk\.\S+)$", (DOCS / "api.rst").read_text(), re.M)
+PUBLIC = re.findall(
+    r"^   (deepcluster_sk\.\S+)$", (DOCS / "api.rst").read_text("utf-8"), re.M
+)
 MODULES = ("losses", "kernels", "solvers", "metrics", "plotting", "exceptions")
 NOT_CHECKED = {
     "SA01": "a See Also section is there where it helps",
@@ -63,6 +65,12 @@ def test_the_reference_lists_what_is_public():
             if callable(getattr(found, name))
         }
     assert names - {"deepcluster_sk.__version__"} <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", deepcluster_sk.__all__[:-1])
+def test_the_user_guide_speaks_of_every_estimator(name):
+    pages = {*DOCS.glob("*.rst")} - {DOCS / "api.rst"}
+    assert any(f":class:`{name}`" in page.read_text("utf-8") for page in pages)
 
 
 # --- parameters that several estimators have ------------------------------------------
