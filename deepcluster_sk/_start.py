@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import BayesianGaussianMixture
 
 from deepcluster_sk._criteria import (
     DenoisingStage,
@@ -15,7 +16,7 @@ from deepcluster_sk._criteria import (
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
 
-# Medians are taken of so many rows.
+# Medians and mixtures are found on so many rows, drawn at random.
 START_ROWS = 10_000
 
 
@@ -101,13 +102,139 @@ def whiten_code(run, ridge=0.1):
     module = run.module
     code = run.apply(module.encode).cpu().double()
     mean = code.mean(0)
-    variance, directions = torch.linalg.eigh(torch.cov(code.T, correction=0))
-    average = variance.mean()
+    covariance = torch.cov(code.T, correction=0)
+    _choose_units(module, mean, covariance, covariance, ridge, torch.ones(()))
+
+
+def _choose_units(module, shift, covariance, measured, ridge, variance):
+    """Move the code's origin and make a covariance of it a multiple of the identity.
+
+    Parameters
+    ----------
+    module : CentroidAutoencoder
+    shift : Tensor of shape (h,)
+        The new origin.
+    covariance : Tensor of shape (h, h)
+        What is to become, but for the ridge, the identity times a factor.
+    measured : Tensor of shape (h, h)
+        The covariance that decides the factor.
+    ridge : float
+        What is added to the eigenvalues, relative to their mean.
+    variance : Tensor of shape ()
+        What the mean of the diagonal of ``measured`` becomes.
+
+    Returns
+    -------
+    forth : Tensor of shape (h, h)
+        A code c has become ``(c - shift) @ forth``.
+    """
+    values, directions = torch.linalg.eigh(covariance)
+    average = values.mean()
     if not average > 0:  # all codes are equal; or not finite, as the phase will say
-        return
-    gain = (variance.clamp_min(0) + ridge * average).rsqrt()
-    gain *= (len(gain) / (gain.square() * variance).sum()).sqrt()
-    module.autoencoder.rebase(mean, directions * gain, (directions / gain).T)
+        return torch.eye(len(shift), dtype=torch.double)
+    gain = (values.clamp_min(0) + ridge * average).rsqrt()
+    forth = directions * gain
+    factor = (variance * len(shift) / (forth.T @ measured @ forth).trace()).sqrt()
+    forth, back = forth * factor, (directions / (gain * factor)).T
+    module.autoencoder.rebase(shift, forth, back)
+    return forth
+
+
+def place_centers(run, n_clusters, init):
+    """Find clusters in the code, and units of the code in which they are round.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder`` with a whitened code.
+    n_clusters : int
+        Number k of clusters.
+    init : {"mixture", "k-means"}
+        "k-means" leaves the code as it is. "mixture" fits Gaussians: in an
+        autoencoder's code clusters are elongated, and k-means cuts the longest and
+        merges the shortest.
+
+    Returns
+    -------
+    centers : Tensor of shape (k, h), on the module's device
+    labels : Tensor of shape (n,), int64, on the module's device
+    """
+    module = run.module
+    code = run.apply(module.encode)
+    centers, labels = kmeans_start(code, n_clusters, run.random_state)
+    if init == "mixture":
+        array = code.cpu().numpy().astype(np.float64)
+        found = mixture_start(array, labels, centers, run.random_state)
+        if found is not None:
+            centers, labels = found
+            within = torch.from_numpy(pooled_covariance(array, labels, centers))
+            shift = torch.zeros(array.shape[1], dtype=torch.double)
+            half = torch.tensor(0.5, dtype=torch.double)
+            forth = _choose_units(module, shift, within, within, 0.02, half)
+            centers = centers @ forth.numpy()
+    device = code.device
+    return (
+        torch.from_numpy(centers.astype(np.float32)).to(device),
+        torch.from_numpy(labels.astype(np.int64)).to(device),
+    )
+
+
+def pooled_covariance(X, labels, centers):
+    """Covariance of what remains of rows without their centres, ``(h, h)``."""
+    residual = X - centers[labels]
+    return residual.T @ residual / len(X)
+
+
+def mixture_start(X, labels, centers, random_state, n_init=5, strength=100):
+    """Means and labels of a mixture of Gaussians that resemble one another.
+
+    Each covariance is shrunk towards the pooled one of a k-means clustering, which
+    weighs as much as ``strength`` rows: few rows get nearly one common covariance,
+    many their own. Sizes are drawn towards equality by 10 rows a cluster. Of
+    ``n_init`` starts the one with the largest lower bound on the evidence is kept.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, h), float64
+        Codes.
+    labels, centers : ndarrays of shape (n,) and (k, h)
+        The k-means clustering.
+    random_state : RandomState
+        Source of the starts, and of the ``START_ROWS`` rows that are used.
+    n_init : int, default=5
+    strength : float, default=100
+
+    Returns
+    -------
+    centers, labels : ndarrays of shape (k, h) and (n,), or None
+        None where the clusters of k-means have no extent, as with as many clusters
+        as rows: there is nothing to model.
+    """
+    n_features = X.shape[1]
+    pooled = pooled_covariance(X, labels, centers)
+    # Against directions without any extent, which have no density.
+    extent = np.trace(pooled) / n_features
+    if not extent > 1e-6 * X.var():
+        return None
+    pooled = pooled + 1e-3 * extent * np.eye(n_features)
+    mixture = BayesianGaussianMixture(
+        n_components=len(centers),
+        covariance_prior=strength * pooled,
+        degrees_of_freedom_prior=strength + n_features,
+        weight_concentration_prior_type="dirichlet_distribution",
+        weight_concentration_prior=10.0,
+        mean_precision_prior=0.01,
+        n_init=n_init,
+        random_state=random_state,
+    )
+    rows = random_state.permutation(len(X))[:START_ROWS]
+    with quiet(ConvergenceWarning):
+        mixture.fit(X[rows])
+    labels = mixture.predict(X)
+    sums = np.zeros_like(centers, dtype=np.float64)
+    np.add.at(sums, labels, X)
+    sizes = np.bincount(labels, minlength=len(centers))[:, None]
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), mixture.means_), labels
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):

@@ -14,7 +14,7 @@ from deepcluster_sk._criteria import LabelMemory
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._start import (
     check_stages,
-    kmeans_start,
+    place_centers,
     pretraining,
 )
 from deepcluster_sk.losses import kmeans_loss
@@ -119,6 +119,11 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
+    init : {"mixture", "k-means"}, default="mixture"
+        How the first clusters are found in the code. "k-means" is that of the paper,
+        20 restarts. "mixture" goes on from there by Gaussians, whose covariances are
+        shrunk towards their pooled one, and makes that one a multiple of the
+        identity by a linear map of the code.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -203,6 +208,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         **BaseDeepClusterer._parameter_constraints,
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "pretraining": [StrOptions({"end-to-end", "layerwise"})],
+        "init": [StrOptions({"mixture", "k-means"})],
         "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
@@ -218,6 +224,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         pretraining="end-to-end",
         pretrain_dropout=0.2,
         pretrain_epochs=100,
+        init="mixture",
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -238,6 +245,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.pretraining = pretraining
         self.pretrain_dropout = pretrain_dropout
         self.pretrain_epochs = pretrain_epochs
+        self.init = init
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -266,11 +274,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
             run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
         )
         module = run.module
-        centers, labels = kmeans_start(
-            run.apply(module.encode), self.n_clusters, run.random_state
-        )
-        module.centers.copy_(torch.from_numpy(centers))
-        labels = torch.from_numpy(labels).to(module.centers.device)
+        centers, labels = place_centers(run, self.n_clusters, self.init)
+        module.centers.copy_(centers)
         yield Phase(
             "cluster",
             _KMeansFriendly(labels, module.centers, self.clustering_weight),

@@ -22,7 +22,7 @@ from deepcluster_sk._companions import (
 from deepcluster_sk._criteria import RelativeReconstruction
 from deepcluster_sk._net import StopTraining
 from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import check_stages, kmeans_start, pretraining
+from deepcluster_sk._start import check_stages, place_centers, pretraining
 from deepcluster_sk.losses import kl_divergence, target_distribution
 from deepcluster_sk.modules import StudentTAutoencoder
 
@@ -125,6 +125,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         **BaseDeepClusterer._parameter_constraints,
         **COMPANION_CONSTRAINTS,
         "pretraining": [StrOptions({"end-to-end", "layerwise"})],
+        "init": [StrOptions({"mixture", "k-means"})],
         "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
     }
@@ -151,11 +152,9 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         yield from pretraining(
             run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
         )
-        centers, _ = kmeans_start(
-            run.apply(run.module.encode), self.n_clusters, run.random_state
-        )
+        centers, _ = place_centers(run, self.n_clusters, self.init)
         with torch.no_grad():
-            run.module.centers.copy_(torch.from_numpy(centers))
+            run.module.centers.copy_(centers)
         criterion = _SelfTraining(
             len(run.rows),
             self.n_clusters,
@@ -236,6 +235,11 @@ class DEC(_BaseDEC):
         Number of epochs between two computations of the target distribution.
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
+    init : {"mixture", "k-means"}, default="mixture"
+        How the first clusters are found in the code. "k-means" is that of the paper,
+        20 restarts. "mixture" goes on from there by Gaussians, whose covariances are
+        shrunk towards their pooled one, and makes that one a multiple of the
+        identity by a linear map of the code.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -348,6 +352,7 @@ class DEC(_BaseDEC):
         pretrain_dropout=0.2,
         update_interval=1,
         pretrain_epochs=100,
+        init="mixture",
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -371,6 +376,7 @@ class DEC(_BaseDEC):
         self.pretrain_dropout = pretrain_dropout
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
+        self.init = init
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -429,6 +435,11 @@ class IDEC(DecoderMixin, _BaseDEC):
         Number of epochs between two computations of the target distribution.
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
+    init : {"mixture", "k-means"}, default="mixture"
+        How the first clusters are found in the code. "k-means" is that of the paper,
+        20 restarts. "mixture" goes on from there by Gaussians, whose covariances are
+        shrunk towards their pooled one, and makes that one a multiple of the
+        identity by a linear map of the code.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -547,6 +558,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         pretrain_dropout=0.2,
         update_interval=1,
         pretrain_epochs=100,
+        init="mixture",
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -571,6 +583,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.pretrain_dropout = pretrain_dropout
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
+        self.init = init
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr

@@ -108,3 +108,38 @@ def test_a_users_network_is_checked_with_words():
     message = r"WrongShape: encode must return shape \(n, 2\).* returned \(2, 4\)"
     with pytest.raises(ValueError, match=message):
         build_autoencoder(4, 2, WrongShape)
+
+
+class Plain(nn.Module):
+    """A user's autoencoder."""
+
+    def __init__(self, n_features, latent_dim):
+        super().__init__()
+        self.down = nn.Linear(n_features, latent_dim)
+        self.up = nn.Linear(latent_dim, n_features)
+
+    def encode(self, x):
+        return self.down(x)
+
+    def decode(self, z):
+        return self.up(z)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv", Plain])
+def test_coordinates_of_the_code_can_be_changed_again_and_again(architecture):
+    torch.manual_seed(0)
+    module = build_autoencoder(
+        12, 3, architecture, hidden_layer_sizes=(4,), image_shape=(1, 4, 3)
+    )
+    x = torch.randn(5, 12)
+    expected, reconstruction = module.encode(x), module.decode(module.encode(x))
+    for _ in range(3):
+        shift = torch.randn(3, dtype=torch.double)
+        forth = torch.randn(3, 3, dtype=torch.double) + 3 * torch.eye(3)
+        module.rebase(shift, forth, torch.linalg.inv(forth))
+        expected = ((expected.double() - shift) @ forth).float()
+    code = module.encode(x)
+    torch.testing.assert_close(code, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        module.decode(code), reconstruction, rtol=1e-4, atol=1e-4
+    )

@@ -53,9 +53,9 @@ class Autoencoder(nn.Module):
 
         Parameters
         ----------
-        shift : Tensor of shape (h,)
+        shift : Tensor of shape (h,), float64
             Where the new origin lies.
-        forth, back : Tensor of shape (h, h)
+        forth, back : Tensors of shape (h, h), float64
             A code c becomes ``(c - shift) @ forth``; ``back`` is the inverse.
         """
         raise NotImplementedError
@@ -64,12 +64,13 @@ class Autoencoder(nn.Module):
 @torch.no_grad()
 def rebase_layers(last, first, shift, forth, back):
     """Fold a change of coordinates into the linear layers on both sides of the code."""
-    weight, bias = last.weight.double(), last.bias.double()
+    # On the CPU: not every device has float64.
+    weight, bias = last.weight.cpu().double(), last.bias.cpu().double()
     last.weight.copy_(forth.T @ weight)
     last.bias.copy_((bias - shift) @ forth)
-    weight = first.weight.double()
+    weight, bias = first.weight.cpu().double(), first.bias.cpu().double()
     first.weight.copy_(weight @ back.T)
-    first.bias.add_((weight @ shift).to(first.bias))
+    first.bias.copy_(bias + weight @ shift)
 
 
 def perceptron(sizes):
@@ -297,7 +298,8 @@ class _UserAutoencoder(Autoencoder):
         return self.encode(x), []
 
     def rebase(self, shift, forth, back):
-        """Change the coordinates of the code, which are the user's so far."""
-        self.shift.copy_(shift)
-        self.forth.copy_(forth)
-        self.back.copy_(back)
+        """Change the coordinates of the code, on top of earlier changes."""
+        before = self.back.cpu().double()
+        self.shift.copy_(self.shift.cpu().double() + shift @ before)
+        self.forth.copy_(self.forth.cpu().double() @ forth)
+        self.back.copy_(back @ before)
