@@ -1,0 +1,110 @@
+"""What happens between pretraining and clustering."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+from skorch.callbacks import Callback
+
+from deepcluster_sk import DCN, DEC, IDEC
+from deepcluster_sk._start import (
+    kmeans_start,
+    mixture_start,
+    pooled_covariance,
+)
+
+SETTINGS = {
+    "latent_dim": 3,
+    "hidden_layer_sizes": (16,),
+    "pretrain_epochs": 30,
+    "max_epochs": 1,
+    "lr": 1e-2,
+    "random_state": 0,
+}
+ALL = pytest.mark.parametrize("Estimator", [DEC, IDEC, DCN])
+
+
+def elongated(n=300, seed=0, length=2.0):
+    """Three parallel sticks, which k-means cuts across."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat([0, 1, 2], n // 3)
+    X = rng.normal(size=(len(y), 3)) * [length, 0.4, 0.4]
+    X[:, 1] += 3.0 * y
+    return X, y
+
+
+class Start(Callback):
+    """Keeps codes and centres as the clustering begins."""
+
+    def on_train_begin(self, net, X=None, y=None):
+        if net.phase_ == "cluster":
+            self.code = net.apply(net.module_.encode, X).double().numpy()
+            self.centers = net.module_.centers.detach().double().numpy().copy()
+            self.reconstruction = net.apply(lambda x: net.module_(x).reconstruction, X)
+
+
+def mixture(X, k, seed=0):
+    random_state = np.random.RandomState(seed)
+    centers, labels = kmeans_start(torch.from_numpy(X), k, random_state)
+    return mixture_start(X, labels, centers, random_state), labels
+
+
+def test_mixture_finds_sticks_that_kmeans_cuts():
+    X, y = elongated()
+    (centers, labels), by_kmeans = mixture(X, 3)
+    assert adjusted_rand_score(y, by_kmeans) < 0.6
+    assert adjusted_rand_score(y, labels) > 0.95
+    for j in range(3):
+        np.testing.assert_allclose(centers[j], X[labels == j].mean(0))
+
+
+def test_no_mixture_where_clusters_have_no_extent():
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    assert mixture(X, 12)[0] is None
+    assert mixture(np.repeat(X[:3], 5, axis=0), 3)[0] is None
+    assert mixture(np.ones((10, 2)), 1)[0] is None
+
+
+def test_pooled_covariance_is_the_weighted_mean_of_those_of_clusters():
+    X, y = elongated(seed=1)
+    centers = np.stack([X[y == j].mean(0) for j in range(3)])
+    expected = sum(np.cov(X[y == j].T, bias=True) for j in range(3)) / 3
+    np.testing.assert_allclose(pooled_covariance(X, y, centers), expected, atol=1e-10)
+
+
+@ALL
+@pytest.mark.parametrize("init", ["mixture", "k-means"])
+def test_units_of_the_code_when_clustering_starts(Estimator, init):
+    X, y = elongated(length=1.0)
+    start = Start()
+    Estimator(3, init=init, callbacks=[start], **SETTINGS).fit(X)
+    nearest = ((start.code[:, None] - start.centers) ** 2).sum(-1).argmin(1)
+    if init == "mixture":
+        assert adjusted_rand_score(y, nearest) > 0.95
+        within = pooled_covariance(start.code, nearest, start.centers)
+        assert np.trace(within) == pytest.approx(3 / 2, rel=1e-3)
+        np.testing.assert_allclose(within, np.eye(3) / 2, atol=0.2)
+    else:
+        np.testing.assert_allclose(start.code.mean(0), 0, atol=1e-5)
+        assert start.code.var(0).sum() == pytest.approx(3, rel=1e-4)
+
+
+@ALL
+def test_neither_origin_nor_scale_of_the_data_matters(Estimator):
+    X, _ = elongated()
+    X = np.round(X * 16) / 16  # exact in float32, shifted and scaled by powers of 2
+    a = Estimator(3, **SETTINGS).fit(X)
+    b = Estimator(3, **SETTINGS).fit(1024 * X + 4096)
+    assert adjusted_rand_score(a.labels_, b.labels_) == 1
+    assert a.objective_ == pytest.approx(b.objective_, rel=1e-3)
+
+
+def test_change_of_units_leaves_reconstructions_alone():
+    X, _ = elongated()
+    start = Start()
+    model = IDEC(3, callbacks=[start], **SETTINGS).fit(X)
+    error = np.square(start.reconstruction.numpy() - X).mean()
+    scale = np.square(X - np.sort(X, axis=0)[(len(X) - 1) // 2]).mean()
+    last = [row for row in model.history_ if row["phase"] == "pretrain"][-1]
+    # With values hidden from it, the network did worse than it does now.
+    assert error / scale < last["reconstruction"]
