@@ -6,6 +6,23 @@ from torch import nn
 from deepcluster_sk.losses import mean_squared_error
 
 
+def drop_values(x, rate, generator):
+    """Set values to zero at random, and scale the others up: dropout with a generator.
+
+    Parameters
+    ----------
+    x : Tensor
+    rate : float
+        Probability of each value to be dropped, in [0, 1).
+    generator : torch.Generator
+        Source of the choice.
+    """
+    if rate == 0:
+        return x
+    kept = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)
+    return x * kept.div_(1 - rate)
+
+
 class Reconstruction(nn.Module):
     """Mean squared reconstruction error, over samples and features.
 
@@ -25,6 +42,19 @@ class Reconstruction(nn.Module):
         return {"reconstruction": self.weight * error}
 
 
+class RelativeReconstruction(nn.Module):
+    """Mean squared reconstruction error in the units of a ``CentroidAutoencoder``.
+
+    The error is 1 for an autoencoder that always returns the origin, the median of
+    the data, whatever the scale and the number of features.
+    """
+
+    def forward(self, output, x, index):
+        """The term "reconstruction"."""
+        error = output.module.relative_error(x, output.code)
+        return {"reconstruction": error.mean()}
+
+
 class DenoisingStage(nn.Module):
     """Greedy pretraining of one stage of an autoencoder, as in DEC's authors' code.
 
@@ -37,11 +67,11 @@ class DenoisingStage(nn.Module):
         Position of the stage, from the input inwards.
     generator : torch.Generator
         Source of the noise.
-    rate : float, default=0.2
+    rate : float
         Share of the values set to zero.
     """
 
-    def __init__(self, depth, generator, rate=0.2):
+    def __init__(self, depth, generator, rate):
         super().__init__()
         self.depth = depth
         self.generator = generator
@@ -50,6 +80,7 @@ class DenoisingStage(nn.Module):
     def forward(self, output, x, index):
         """The term "reconstruction", of the stage's input."""
         stages = output.module.autoencoder.stages
+        x = output.module.standardize(x)
         with torch.no_grad():
             for down, _ in stages[: self.depth]:
                 x = down(x)
@@ -58,8 +89,7 @@ class DenoisingStage(nn.Module):
         return {"reconstruction": mean_squared_error(restored, x)}
 
     def _drop(self, x):
-        kept = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
-        return x * kept / (1 - self.rate)
+        return drop_values(x, self.rate, self.generator)
 
 
 class LabelMemory(nn.Module):

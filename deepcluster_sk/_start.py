@@ -1,13 +1,22 @@
 """Where methods start: a trained autoencoder and k-means, free of labels."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from deepcluster_sk._criteria import DenoisingStage, Reconstruction
+from deepcluster_sk._criteria import (
+    DenoisingStage,
+    RelativeReconstruction,
+    drop_values,
+)
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
+
+# Medians are taken of so many rows.
+START_ROWS = 10_000
 
 
 def check_stages(estimator, module):
@@ -20,30 +29,85 @@ def check_stages(estimator, module):
         )
 
 
-def pretraining(run, epochs, how):
-    """Phases that train the module's autoencoder to reconstruct.
+def set_units(run, block=4096):
+    """Tell the module the origin of the training data and their scale.
+
+    The origin is the median of each feature (of the first ``START_ROWS`` of a random
+    order): the value that sparse data, such as images on black, mostly have stays
+    zero. The scale is common to all features: the root mean square of what differs
+    from the origin. Features are made comparable, or not, by who prepares the data.
+    """
+    X = run.rows.X
+    rows = run.random_state.permutation(len(X))[:START_ROWS]
+    origin = X[torch.from_numpy(rows).to(X.device)].median(dim=0).values
+    shifted = (x.cpu().double() - origin.cpu() for x in X.split(block))
+    scale = (sum(float(x.square().sum()) for x in shifted) / X.numel()) ** 0.5
+    run.module.set_units(origin, torch.tensor(scale if scale > 0 else 1.0))
+
+
+def pretraining(run, epochs, how, dropout):
+    """Phases that train the module's autoencoder to reconstruct, and whiten its code.
 
     Parameters
     ----------
     run : Run
-        The module has an ``autoencoder``.
+        The module is a ``CentroidAutoencoder``.
     epochs : int
         Epochs of the whole autoencoder.
     how : {"end-to-end", "layerwise"}
         "layerwise" first trains one stage after the other for half as many epochs
         each, the proportion of DEC's authors.
+    dropout : float
+        Share of the values that are hidden from the network.
 
     Yields
     ------
     Phase
     """
+    set_units(run)
+    module = run.module
     if how == "layerwise":
         generator = torch.Generator(run.rows.X.device)
         generator.manual_seed(run.random_state.randint(np.iinfo(np.int32).max))
-        for depth in range(len(run.module.autoencoder.stages)):
-            stage = DenoisingStage(depth, generator)
+        for depth in range(len(module.autoencoder.stages)):
+            stage = DenoisingStage(depth, generator, dropout)
             yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)
-    yield Phase("pretrain", Reconstruction(), epochs)
+    hide = partial(_hide, module.origin, dropout) if dropout else None
+    yield Phase("pretrain", RelativeReconstruction(), epochs, corrupt=hide)
+    whiten_code(run)
+
+
+def _hide(origin, rate, x, generator):
+    """Dropout of what differs from the origin."""
+    return origin + drop_values(x - origin, rate, generator)
+
+
+def whiten_code(run, ridge=0.1):
+    """Give the code of the training data mean 0 and nearly a unit covariance.
+
+    Reconstruction determines a code up to an invertible linear map only, but k-means
+    and kernels around centres depend on that map: whichever direction happens to
+    be long decides. So the map is chosen: directions of equal variance. Directions
+    in which the code hardly varies are not blown up: eigenvalues of the covariance
+    count as their value plus ``ridge`` times the mean one. The total variance is h.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``.
+    ridge : float, default=0.1
+        What is added to the eigenvalues, relative to their mean.
+    """
+    module = run.module
+    code = run.apply(module.encode).cpu().double()
+    mean = code.mean(0)
+    variance, directions = torch.linalg.eigh(torch.cov(code.T, correction=0))
+    average = variance.mean()
+    if not average > 0:  # all codes are equal; or not finite, as the phase will say
+        return
+    gain = (variance.clamp_min(0) + ridge * average).rsqrt()
+    gain *= (len(gain) / (gain.square() * variance).sum()).sqrt()
+    module.autoencoder.rebase(mean, directions * gain, (directions / gain).T)
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):

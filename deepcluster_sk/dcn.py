@@ -17,7 +17,7 @@ from deepcluster_sk._start import (
     kmeans_start,
     pretraining,
 )
-from deepcluster_sk.losses import kmeans_loss, mean_squared_error
+from deepcluster_sk.losses import kmeans_loss
 from deepcluster_sk.modules import CentroidAutoencoder
 
 
@@ -55,7 +55,7 @@ class _KMeansFriendly(nn.Module):
         with torch.no_grad():
             self._move(code, index)
         return {
-            "reconstruction": mean_squared_error(output.reconstruction, x),
+            "reconstruction": output.module.relative_error(x, code).mean(),
             "clustering": self.weight / 2 * distance,
         }
 
@@ -113,6 +113,10 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
+    pretrain_dropout : float, default=0.2
+        Share of the values of a row that are hidden while the autoencoder is trained
+        to reconstruct them, in [0, 1): they are set to the median of their feature.
+        With ``pretraining="layerwise"`` also the share of each layer's inputs.
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
     max_epochs : int, default=100
@@ -199,6 +203,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         **BaseDeepClusterer._parameter_constraints,
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "pretraining": [StrOptions({"end-to-end", "layerwise"})],
+        "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -211,6 +216,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         image_shape=None,
         clustering_weight=0.1,
         pretraining="end-to-end",
+        pretrain_dropout=0.2,
         pretrain_epochs=100,
         max_epochs=100,
         batch_size=256,
@@ -230,6 +236,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.image_shape = image_shape
         self.clustering_weight = clustering_weight
         self.pretraining = pretraining
+        self.pretrain_dropout = pretrain_dropout
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -255,7 +262,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
 
     def _phases(self, run):
         check_stages(self, run.module)
-        yield from pretraining(run, self.pretrain_epochs, self.pretraining)
+        yield from pretraining(
+            run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
+        )
         module = run.module
         centers, labels = kmeans_start(
             run.apply(module.encode), self.n_clusters, run.random_state
@@ -281,6 +290,6 @@ class DCN(DecoderMixin, BaseDeepClusterer):
 
     def _row_objective(self, module, x):
         code = module.encode(x)
-        error = (x - module.decode(code)).square().mean(-1)
+        error = module.relative_error(x, code).mean(1)
         distance = torch.cdist(code, module.centers).min(1).values.square()
         return error + self.clustering_weight / 2 * distance

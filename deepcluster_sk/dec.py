@@ -19,7 +19,7 @@ from deepcluster_sk._companions import (
     check_blocks,
     companion_of,
 )
-from deepcluster_sk._criteria import Reconstruction
+from deepcluster_sk._criteria import RelativeReconstruction
 from deepcluster_sk._net import StopTraining
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._start import check_stages, kmeans_start, pretraining
@@ -36,7 +36,7 @@ class _SelfTraining(nn.Module):
         Shape of the target p, which a callback fills in.
     clustering_weight : float
         Multiplies the divergence.
-    reconstruction : Reconstruction or None
+    reconstruction : RelativeReconstruction or None
         The term beside it (IDEC).
     companion : Companion or None
         Companion objectives on the encoder's blocks.
@@ -125,6 +125,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         **BaseDeepClusterer._parameter_constraints,
         **COMPANION_CONSTRAINTS,
         "pretraining": [StrOptions({"end-to-end", "layerwise"})],
+        "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
@@ -147,7 +148,9 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
         check_stages(self, run.module)
-        yield from pretraining(run, self.pretrain_epochs, self.pretraining)
+        yield from pretraining(
+            run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
+        )
         centers, _ = kmeans_start(
             run.apply(run.module.encode), self.n_clusters, run.random_state
         )
@@ -174,9 +177,10 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         divergence = kl_divergence(target_distribution(assignment), assignment)
         objective = self._clustering_weight() * float(divergence)
         if self._reconstruction_term() is not None:
-            objective -= float(
-                net.apply(partial(self._row_score, module), X).double().mean()
+            error = net.apply(
+                lambda x: module.relative_error(x, module.encode(x)).mean(1), X
             )
+            objective += float(error.double().mean())
         companion = companion_of(self)
         if companion is not None:
             objective += net.mean_loss(lambda x: companion(module(x)), X)
@@ -224,6 +228,10 @@ class DEC(_BaseDEC):
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
+    pretrain_dropout : float, default=0.2
+        Share of the values of a row that are hidden while the autoencoder is trained
+        to reconstruct them, in [0, 1): they are set to the median of their feature.
+        With ``pretraining="layerwise"`` also the share of each layer's inputs.
     update_interval : int, default=1
         Number of epochs between two computations of the target distribution.
     pretrain_epochs : int, default=100
@@ -337,6 +345,7 @@ class DEC(_BaseDEC):
         companion_weight=0.01,
         companion_weighting="constant",
         pretraining="end-to-end",
+        pretrain_dropout=0.2,
         update_interval=1,
         pretrain_epochs=100,
         max_epochs=100,
@@ -359,6 +368,7 @@ class DEC(_BaseDEC):
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
         self.pretraining = pretraining
+        self.pretrain_dropout = pretrain_dropout
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
@@ -411,6 +421,10 @@ class IDEC(DecoderMixin, _BaseDEC):
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
+    pretrain_dropout : float, default=0.2
+        Share of the values of a row that are hidden while the autoencoder is trained
+        to reconstruct them, in [0, 1): they are set to the median of their feature.
+        With ``pretraining="layerwise"`` also the share of each layer's inputs.
     update_interval : int, default=1
         Number of epochs between two computations of the target distribution.
     pretrain_epochs : int, default=100
@@ -530,6 +544,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         companion_weight=0.01,
         companion_weighting="constant",
         pretraining="end-to-end",
+        pretrain_dropout=0.2,
         update_interval=1,
         pretrain_epochs=100,
         max_epochs=100,
@@ -553,6 +568,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
         self.pretraining = pretraining
+        self.pretrain_dropout = pretrain_dropout
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
@@ -570,4 +586,4 @@ class IDEC(DecoderMixin, _BaseDEC):
         return self.clustering_weight
 
     def _reconstruction_term(self):
-        return Reconstruction()
+        return RelativeReconstruction()

@@ -390,8 +390,8 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
         distance = torch.cdist(codes, module.centers).min(1).values.square().mean()
-        module.scale.copy_(distance.clamp(min=TINY).rsqrt())
-        module.centers.mul_(module.scale)
+        module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
+        module.centers.mul_(module.code_scale)
         n_batches = -(-n // self.batch_size)
         module.sizes.fill_(n / n_batches / self.n_clusters)
 

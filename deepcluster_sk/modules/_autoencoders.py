@@ -48,6 +48,29 @@ class Autoencoder(nn.Module):
         embedding = self.encode(x)
         return AutoencoderOutput(embedding, self.decode(embedding))
 
+    def rebase(self, shift, forth, back):
+        """Change the coordinates of the code; reconstructions stay.
+
+        Parameters
+        ----------
+        shift : Tensor of shape (h,)
+            Where the new origin lies.
+        forth, back : Tensor of shape (h, h)
+            A code c becomes ``(c - shift) @ forth``; ``back`` is the inverse.
+        """
+        raise NotImplementedError
+
+
+@torch.no_grad()
+def rebase_layers(last, first, shift, forth, back):
+    """Fold a change of coordinates into the linear layers on both sides of the code."""
+    weight, bias = last.weight.double(), last.bias.double()
+    last.weight.copy_(forth.T @ weight)
+    last.bias.copy_((bias - shift) @ forth)
+    weight = first.weight.double()
+    first.weight.copy_(weight @ back.T)
+    first.bias.add_((weight @ shift).to(first.bias))
+
 
 def perceptron(sizes):
     """Linear layers of the given sizes with ReLU between them, linear at the end."""
@@ -89,6 +112,10 @@ class MLPAutoencoder(Autoencoder):
     def decode(self, embedding):
         """Reconstruction of each code."""
         return self.decoder(embedding)
+
+    def rebase(self, shift, forth, back):
+        """Change the coordinates of the code; reconstructions stay."""
+        rebase_layers(self.encoder[-1], self.decoder[0], shift, forth, back)
 
 
 class ConvAutoencoder(Autoencoder):
@@ -171,6 +198,10 @@ class ConvAutoencoder(Autoencoder):
             self.from_code(embedding).unflatten(-1, self.code_shape)
         ).flatten(1)
 
+    def rebase(self, shift, forth, back):
+        """Change the coordinates of the code; reconstructions stay."""
+        rebase_layers(self.to_code, self.from_code, shift, forth, back)
+
 
 def build_autoencoder(
     n_features,
@@ -221,6 +252,9 @@ class _UserAutoencoder(Autoencoder):
         super().__init__()
         self.network = architecture(n_features, latent_dim)
         self.stages = getattr(self.network, "stages", ())
+        self.register_buffer("shift", torch.zeros(latent_dim))
+        self.register_buffer("forth", torch.eye(latent_dim))
+        self.register_buffer("back", torch.eye(latent_dim))
         name = getattr(architecture, "__name__", repr(architecture))
         for method in ("encode", "decode"):
             if not inspect.ismethod(getattr(self.network, method, None)):
@@ -231,8 +265,8 @@ class _UserAutoencoder(Autoencoder):
                 )
         self.eval()
         with torch.no_grad():
-            code = self.encode(torch.zeros(2, n_features))
-            output = self.decode(code)
+            code = self.network.encode(torch.zeros(2, n_features))
+            output = self.network.decode(code)
         self.train()
         for what, found, width in (
             ("encode", code, latent_dim),
@@ -246,14 +280,24 @@ class _UserAutoencoder(Autoencoder):
 
     def encode(self, x):
         """Code of each row."""
-        return self.network.encode(x)
+        return self._shifted(self.network.encode(x))
+
+    def _shifted(self, code):
+        return (code - self.shift) @ self.forth
 
     def decode(self, embedding):
         """Reconstruction of each code."""
-        return self.network.decode(embedding)
+        return self.network.decode(embedding @ self.back + self.shift)
 
     def encode_with_blocks(self, x):
         """Code of each row, and the blocks if the user's module declares them."""
         if hasattr(self.network, "encode_with_blocks"):
-            return self.network.encode_with_blocks(x)
+            code, blocks = self.network.encode_with_blocks(x)
+            return self._shifted(code), blocks
         return self.encode(x), []
+
+    def rebase(self, shift, forth, back):
+        """Change the coordinates of the code, which are the user's so far."""
+        self.shift.copy_(shift)
+        self.forth.copy_(forth)
+        self.back.copy_(back)

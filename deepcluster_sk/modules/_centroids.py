@@ -10,6 +10,10 @@ from deepcluster_sk.modules._output import LazyOutput
 class CentroidAutoencoder(Autoencoder):
     """An autoencoder and the k centres that clusters have in its embedding.
 
+    It takes and returns rows in the units of the data. The autoencoder inside works on
+    ``(x - origin) / scale``, so that neither the origin nor the scale of the data
+    matters; ``set_units`` tells it both.
+
     Parameters
     ----------
     n_clusters : int
@@ -29,6 +33,17 @@ class CentroidAutoencoder(Autoencoder):
             self.centers = nn.Parameter(centers)
         else:
             self.register_buffer("centers", centers)
+        self.register_buffer("origin", torch.zeros(autoencoder["n_features"]))
+        self.register_buffer("scale", torch.ones(()))
+
+    def set_units(self, origin, scale):
+        """Tell the origin of the features, ``(d,)``, and their common scale, ``()``."""
+        self.origin.copy_(origin)
+        self.scale.copy_(scale)
+
+    def standardize(self, x):
+        """Rows as the autoencoder sees them."""
+        return (x - self.origin) / self.scale
 
     def forward(self, x):
         """Embedding, reconstruction and blocks of a batch, on demand."""
@@ -36,7 +51,7 @@ class CentroidAutoencoder(Autoencoder):
 
     def encode_with_blocks(self, x):
         """Code of each row and the outputs of the encoder's blocks."""
-        return self.autoencoder.encode_with_blocks(x)
+        return self.autoencoder.encode_with_blocks(self.standardize(x))
 
     def embed(self, code):
         """Return the code: it is the embedding."""
@@ -44,11 +59,15 @@ class CentroidAutoencoder(Autoencoder):
 
     def encode(self, x):
         """Code of each row."""
-        return self.autoencoder.encode(x)
+        return self.autoencoder.encode(self.standardize(x))
 
     def decode(self, embedding):
         """Reconstruction of each code."""
-        return self.autoencoder.decode(embedding)
+        return self.autoencoder.decode(embedding) * self.scale + self.origin
+
+    def relative_error(self, x, embedding):
+        """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
+        return (self.autoencoder.decode(embedding) - self.standardize(x)).square()
 
     def nearest(self, embedding):
         """Index of the nearest centre of each code, ``(n,)``."""

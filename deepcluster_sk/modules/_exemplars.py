@@ -45,7 +45,7 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         super().__init__(n_clusters, trainable=False, **autoencoder)
         self.temperature = temperature
         self.register_buffer("sizes", torch.ones(n_clusters))
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("code_scale", torch.ones(()))
         self.fusion = None
         if integrate_centroids:
             width = autoencoder["latent_dim"]
@@ -55,12 +55,12 @@ class ExemplarAutoencoder(CentroidAutoencoder):
                 self.fusion.bias.zero_()
 
     def encode(self, x):
-        """Code of each row, in units of ``scale``."""
-        return self.scale * super().encode(x)
+        """Code of each row, in units of ``code_scale``."""
+        return self.code_scale * super().encode(x)
 
     def decode(self, embedding):
         """Reconstruction of each code."""
-        return super().decode(embedding / self.scale)
+        return super().decode(embedding / self.code_scale)
 
     def assignment(self, embedding):
         """Soft assignment λ of each code (Eq. 2), ``(n, k)``."""

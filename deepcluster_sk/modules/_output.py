@@ -27,6 +27,11 @@ class LazyOutput:
         return self.module.encode_with_blocks(self.x)
 
     @property
+    def code(self):
+        """What the encoder makes of each row, ``(n, c)``."""
+        return self._encoded[0]
+
+    @property
     def blocks(self):
         """Outputs of the encoder's blocks, a list of tensors ``(n, ...)``."""
         return self._encoded[1]
@@ -34,7 +39,7 @@ class LazyOutput:
     @cached_property
     def embedding(self):
         """Embedding of each row, ``(n, h)``."""
-        return self.module.embed(self._encoded[0])
+        return self.module.embed(self.code)
 
     @cached_property
     def assignment(self):
@@ -44,4 +49,4 @@ class LazyOutput:
     @cached_property
     def reconstruction(self):
         """Reconstruction of each row, ``(n, d)``."""
-        return self.module.decode(self._encoded[0])
+        return self.module.decode(self.code)
