@@ -61,9 +61,10 @@ PUBLISHED = {
     (COIL, PRETRAINED, "acc"): ".90",
     (COIL, DISCRIMINATIVE, "acc"): ".923",
 }
-MIXTURES = {"mixture 1:1:10": (100, 100, 1000), "mixture, long tail": None}
-# The second mixture: each cluster has three quarters of the one before.
-LONG_TAIL = tuple(int(600 * 0.75**i) for i in range(10))
+MIXTURES = {
+    "mixture 1:1:10": (100, 100, 1000),
+    "mixture, long tail": tuple(int(1000 * 0.6**i) for i in range(10)),
+}
 PLAIN, WEIGHTED = "PCX", "PCX, imbalanced"
 REPORT = """\
 # PC-X and discriminative clustering
@@ -81,16 +82,17 @@ Labels score; they never fit or choose.
 """
 
 
-def mixture(sizes, seed, width=10, distance=5.0):
+def mixture(sizes, seed, width=10, distance=4.0):
     """Gaussian clusters of given sizes, each with a covariance of its own.
 
-    Centres are drawn until all are at least ``distance`` apart, standard deviations
-    along random axes are between 0.5 and 1.5.
+    Centres are drawn until all are at least ``distance`` apart; standard deviations
+    along random axes are between 0.5 and 1.5. So clusters touch, and k-means would
+    rather split the largest than keep the smallest apart.
     """
     rng = np.random.default_rng(seed)
-    centers = []
+    scale, centers = 1.2 * distance / np.sqrt(2 * width), []
     while len(centers) < len(sizes):
-        center = rng.normal(scale=2.5, size=width)
+        center = rng.normal(scale=scale, size=width)
         if all(np.linalg.norm(center - other) >= distance for other in centers):
             centers.append(center)
     X = []
@@ -182,7 +184,6 @@ def jobs(options):
     n_rows = 300 if options.quick else None
     for seed in options.seeds:
         for name, sizes in MIXTURES.items():
-            sizes = sizes or LONG_TAIL
             load = partial(mixture, sizes, seed)
             for method, imbalanced in ((PLAIN, False), (WEIGHTED, True)):
                 model = PCX(
@@ -222,7 +223,9 @@ def wins(records):
         seeds = {seed for _, seed in nmi}
         both = [s for s in seeds if {(PLAIN, s), (WEIGHTED, s)} <= nmi.keys()]
         won = sum(nmi[WEIGHTED, s] > nmi[PLAIN, s] for s in both)
-        lines.append(f"{data}: the weights raise the NMI on {won} of {len(both)} seeds.")
+        lines.append(
+            f"{data}: the weights raise the NMI on {won} of {len(both)} seeds."
+        )
     return "\n".join(lines)
 
 
