@@ -72,9 +72,14 @@ def pretraining(run, epochs, how, dropout):
         for depth in range(len(module.autoencoder.stages)):
             stage = DenoisingStage(depth, generator, dropout)
             yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)
-    hide = partial(_hide, module.origin, dropout) if dropout else None
+    hide = hiding(module, dropout)
     yield Phase("pretrain", RelativeReconstruction(), epochs, corrupt=hide)
     whiten_code(run)
+
+
+def hiding(module, rate):
+    """How a phase hides values from a ``CentroidAutoencoder``: for ``corrupt``."""
+    return partial(_hide, module.origin, rate) if rate else None
 
 
 def _hide(origin, rate, x, generator):

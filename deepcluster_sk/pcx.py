@@ -18,7 +18,7 @@ from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._net import Rows, is_streamed
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
-from deepcluster_sk._start import START_ROWS, kmeans_start, pretraining
+from deepcluster_sk._start import START_ROWS, hiding, kmeans_start, pretraining
 from deepcluster_sk.losses import (
     assignment_entropy,
     inverse_size_weights,
@@ -216,7 +216,8 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         First epochs after pretraining, with ``entropy_weight`` taken as 0 and all
         samples weighted alike. They count towards ``max_epochs``.
     imbalanced : bool, default=False
-        Weight samples by the inverse of their cluster's size (PC-X-IMBA, Eq. 12).
+        Weight samples by the inverse of their cluster's size (PC-X-IMBA, Eq. 12), and
+        start from a k-means that does so too.
     size_smoothing : float, default=5.0
         ε of Eq. 14, above 0, with ``imbalanced=True``: samples a batch that are
         added to each cluster's size. The larger, the more alike the weights.
@@ -230,9 +231,13 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     update : {"ema", "none"}, default="ema"
         Whether centroids follow the codes, or stay where they start: the ablation
         "Fix" of Table 6.
-    pretrain_epochs : int, default=20
-        Epochs of plain reconstruction before the centroids are placed.
-    max_epochs : int, default=40
+    dropout : float, default=0.2
+        Share of the values of a row that are hidden from the network in training, in
+        [0, 1): they are set to the median of their feature. The network is to
+        reconstruct them too, and to put the row where its cluster is without them.
+    pretrain_epochs : int, default=100
+        Epochs of reconstruction alone before the centroids are placed.
+    max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
     batch_size : int, default=256
@@ -277,7 +282,8 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     n_iter_ : int
         Number of epochs run.
     objective_ : float
-        Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data at the end.
+        Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data, without gaps,
+        at the end.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -289,22 +295,32 @@ class PCX(DecoderMixin, BaseDeepClusterer):
 
     Notes
     -----
-    The paper starts centroids at random. Here the autoencoder is pretrained, the
-    centroids start at the centres of k-means on the codes (of 10,000 rows drawn at
-    random, if there are more), and the centroid-integration unit starts as a no-op:
-    from random centroids clusters die, and a freshly drawn unit breaks the decoder.
+    The paper starts centroids at random. Here the autoencoder is pretrained to fill
+    gaps in its input, its code is whitened, the centroids start at the centres of
+    k-means on the codes, and the centroid-integration unit starts as a no-op: from
+    random centroids clusters die, and a freshly drawn unit breaks the decoder. Units,
+    whitening and k-means are found on 10,000 rows drawn at random, if there are more.
 
-    Codes are scaled, once, so that samples start at a mean squared distance of 1 from
-    their centroid; otherwise the meaning of τ, η1 and η2 would depend on what scale
-    pretraining happens to give the codes.
+    Reconstruction fixes a code up to an invertible linear map only. It is whitened
+    (nearly: directions of little variance are not blown up), because otherwise the
+    direction that happens to be long decides the clusters. It is then scaled so that
+    samples start at a mean squared distance of 1 from their centroid: the meaning of
+    τ, η1 and η2 does not depend on the data. Nor does the reconstruction error, a
+    mean over features in units of the root mean square of X about its medians. The
+    other two terms are as printed.
 
-    The reconstruction error is a mean over features, the other two terms are as
-    printed. Codes and centroids of a batch come from the same forward pass, before
-    the step of the optimizer. Sizes are counted a batch, as the centroids are; only
-    their ratios matter, and ``size_smoothing`` has the unit of the paper's values.
+    With ``imbalanced=True`` k-means is repeated with the weights of Eq. 12, those of
+    the clusters found before. The weighted loss alone helps little: plain k-means
+    splits a large cluster rather than tell two small ones apart, and then the weights
+    draw the two together.
 
-    A cluster that no sample chose for an epoch is started again, from the code of
-    the last batch that is farthest from its centroid, and a
+    Codes and centroids of a batch come from the same forward pass, before the step of
+    the optimizer. Sizes are counted a batch, as the centroids are, from those of the
+    start; only their ratios matter, and ``size_smoothing`` has the unit of the paper's
+    values. ``inverse_transform`` decodes a code together with its nearest centroid.
+
+    A cluster that no sample chose for an epoch, in a stream for 10,000 rows, is started
+    again, from the code of the last batch that is farthest from its centroid, and a
     ``ClusterCollapseWarning`` says so.
 
     References
@@ -336,7 +352,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "integrate_centroids": ["boolean"],
         "update": [StrOptions({"ema", "none"})],
-        "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
+        "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -356,7 +372,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         temperature=5.0,
         integrate_centroids=True,
         update="ema",
-        pretrain_dropout=0.2,
+        dropout=0.2,
         pretrain_epochs=100,
         max_epochs=60,
         batch_size=256,
@@ -383,7 +399,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.temperature = temperature
         self.integrate_centroids = integrate_centroids
         self.update = update
-        self.pretrain_dropout = pretrain_dropout
+        self.dropout = dropout
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -434,9 +450,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         if module.fusion is not None:
             # Untrained, so that it is a no-op when the centroids come in.
             module.fusion.requires_grad_(False)
-        yield from pretraining(
-            part, self.pretrain_epochs, "end-to-end", self.pretrain_dropout
-        )
+        yield from pretraining(part, self.pretrain_epochs, "end-to-end", self.dropout)
         if module.fusion is not None:
             module.fusion.requires_grad_(True)
         codes = part.apply(module.encode)
@@ -464,10 +478,15 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         yield from self._start(run)
         stop = [_ReviveClusters(run), StopOnPlateau(self.tol)]
         burn_in = min(self.burn_in_epochs, self.max_epochs)
-        yield Phase("burn-in", self._loss(burn_in=True), burn_in, callbacks=stop)
-        yield Phase(
-            "exemplars", self._loss(), self.max_epochs - burn_in, callbacks=stop
+        yield self._phase(run, "burn-in", self._loss(burn_in=True), burn_in, stop)
+        yield self._phase(
+            run, "exemplars", self._loss(), self.max_epochs - burn_in, stop
         )
+
+    def _phase(self, run, name, loss, epochs, callbacks):
+        """A phase whose input has gaps, as in pretraining."""
+        hide = hiding(run.module, self.dropout)
+        return Phase(name, loss, epochs, callbacks=callbacks, corrupt=hide)
 
     def _keep(self, run):
         super()._keep(run)
@@ -544,7 +563,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     def _train_stream(self, run, loss):
         """Train for one pass; clusters that no one chose for long start again."""
         revive = _ReviveClusters(run, after=START_ROWS)
-        run.train(Phase("stream", loss, 1, callbacks=[revive]))
+        run.train(self._phase(run, "stream", loss, 1, [revive]))
         run.net.callbacks_ = []  # they hold the rows, and this net is kept
         self._warn_of_reseeding(run, stacklevel=5)
 

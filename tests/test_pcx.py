@@ -24,6 +24,7 @@ def small(**params):
     defaults = {
         "latent_dim": 2,
         "hidden_layer_sizes": (16,),
+        "dropout": 0.0,
         "pretrain_epochs": 5,
         "max_epochs": 6,
         "burn_in_epochs": 3,
