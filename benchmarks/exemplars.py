@@ -113,15 +113,22 @@ def images(load, n_rows):
 def shortened(model):
     """The estimator, trained for two epochs a phase: to try the benchmark."""
     few = {"pretrain_epochs": 2, "max_epochs": 2, "burn_in_epochs": 1}
-    known = model.get_params()
-    return clone(model).set_params(**{k: v for k, v in few.items() if k in known})
+    return clone(model).set_params(
+        **{
+            name: few[name.split("__")[-1]]
+            for name in model.get_params()
+            if name.split("__")[-1] in few
+        }
+    )
 
 
 def methods(data, k, shape, seed):
     """Name and estimator of everything that is compared on images."""
     common = {"n_clusters": k, "random_state": seed}
     yield "k-means", KMeans(n_init=20, **common)
-    yield "Gaussian mixture", GaussianMixture(k, reg_covar=1e-3, random_state=seed)
+    # Full covariances of a thousand pixels would be singular.
+    diagonal = {"covariance_type": "diag", "reg_covar": 1e-3}
+    yield "Gaussian mixture", GaussianMixture(k, **diagonal, random_state=seed)
     yield (
         AE,
         make_pipeline(
@@ -141,7 +148,7 @@ def methods(data, k, shape, seed):
         **common,
     )
     yield DISCRIMINATIVE, conv
-    # One epoch is the shortest; its learning rate is a hundred-thousandth.
+    # One epoch of the stages is the fewest there can be.
     yield PRETRAINED, clone(conv).set_params(max_epochs=1, stage_one_epochs=1)
 
 
@@ -197,8 +204,7 @@ def jobs(options):
         for data, load, k, shape in data_sets(options):
             load = partial(images, load, n_rows)
             for name, model in methods(data, k, shape, seed):
-                if options.quick and hasattr(model, "pretrain_epochs"):
-                    model = shortened(model)
+                model = shortened(model) if options.quick else model
                 keep = (data, name, seed) == (MNIST, "PCX", 0)
                 yield Job(data, name, seed, partial(measure, load, model, keep))
 
