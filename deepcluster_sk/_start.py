@@ -106,7 +106,8 @@ def whiten_code(run, ridge=0.1):
     module = run.module
     code = run.apply(module.encode).cpu().double()
     mean = code.mean(0)
-    variance, directions = torch.linalg.eigh(torch.cov(code.T, correction=0))
+    covariance = (code - mean).T @ (code - mean) / len(code)
+    variance, directions = torch.linalg.eigh(covariance)
     average = variance.mean()
     if not average > 0:  # all codes are equal; or not finite, as the phase will say
         return
