@@ -492,8 +492,7 @@ def test_imbalanced_beats_the_plain_loss_on_unequal_clusters():
                 y,
                 small(
                     latent_dim=6,
-                    pretrain_epochs=40,
-                    max_epochs=10,
+                    pretrain_epochs=20,
                     imbalanced=imbalanced,
                     random_state=seed,
                 ).fit_predict(X),
