@@ -6,8 +6,9 @@ COIL-20 from the folder of images. The papers used all 70,000 images of MNIST, a
 COIL-20 of the same size as here. Two Gaussian mixtures with clusters of unequal size
 show what ``imbalanced=True`` does.
 
-All settings are defaults, except that images go to convolutions where the paper's do,
-and that discriminative codes of COIL-20 are as wide as the paper's.
+The exemplars that seed 0 finds on MNIST are drawn; ``docs/images/pcx_exemplars.png`` is
+that picture. All settings are defaults, except that images go to convolutions where
+the paper's do, and that discriminative codes of COIL-20 are as wide as the paper's.
 """
 
 import warnings
