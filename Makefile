@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/installed
 BENCHMARKS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs benchmarks clean
+.PHONY: help demo test lint docs benchmarks check-wheel clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: $(INSTALLED)  ## cluster and denoise real data; writes demo.png
 	$(PYTHON) -m benchmarks.demo
@@ -27,8 +27,11 @@ docs: $(INSTALLED)  ## build the documentation into docs/_build
 benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHMARKS="tensorized"
 	$(PYTHON) -m benchmarks $(BENCHMARKS)
 
+check-wheel:  ## build the wheel of the last commit and try it in an empty environment
+	.ci/check-wheel
+
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) build dist docs/_build docs/generated .pytest_cache .ruff_cache *.egg-info demo.png
+	rm -rf $(VENV) build dist docs/_build docs/generated docs/auto_examples .pytest_cache .ruff_cache *.egg-info demo.png
 
 # One environment serves all targets. It is made again when what it holds changes.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-SUITES = ("tensorized", "speed_step", "subspace", "exemplars")
+SUITES = ("tensorized", "companion", "subspace", "exemplars", "speed_step")
 
 
 def main(arguments):

@@ -677,6 +677,7 @@ def mean_squared_error(reconstruction, x):
     Returns
     -------
     loss : torch.Tensor of shape ()
+        At least 0.
 
     Examples
     --------
@@ -709,6 +710,7 @@ def tensorized_cost(embedding, reconstruction, x, penalty):
     Returns
     -------
     cost : Tensor of shape (n, k)
+        The bracket for each row and cluster.
 
     References
     ----------

@@ -66,6 +66,7 @@ class ExemplarDisplay:
         Returns
         -------
         display : ExemplarDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -101,6 +102,7 @@ class ExemplarDisplay:
         Returns
         -------
         display : ExemplarDisplay
+            The display itself.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         exemplars = check_array(self.exemplars, input_name="exemplars")

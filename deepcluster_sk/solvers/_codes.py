@@ -155,6 +155,7 @@ def subspace_code(X, T, C, weight):
     Returns
     -------
     Z : ndarray of shape (n, h)
+        The minimiser.
 
     References
     ----------

@@ -1,0 +1,448 @@
+"""The command line: a file in; labels, an embedding and a picture out."""
+
+import argparse
+import ast
+import csv
+import inspect
+import sys
+import warnings
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+import deepcluster_sk
+from deepcluster_sk.exceptions import ConvergenceError
+
+METHODS = {
+    name: getattr(deepcluster_sk, name)
+    for name in deepcluster_sk.__all__
+    if hasattr(getattr(deepcluster_sk, name), "fit_predict")
+}
+BLOCK_ROWS = 65536
+SCALERS = {"standard": StandardScaler, "range": MinMaxScaler}
+EXAMPLES = """\
+examples:
+  python -m deepcluster_sk penguins.csv --drop species --n-clusters 3 --scale range \\
+      --labels labels.csv --picture penguins.png
+  python -m deepcluster_sk images.npy --method IDEC --n-clusters 10 \\
+      --set architecture=conv --set image_shape=1,28,28 --embedding codes.npy
+"""
+
+
+class UsageError(Exception):
+    """What the user can put right: printed as it is, without a traceback."""
+
+
+def build_parser():
+    """Make the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deepcluster_sk",
+        description="Cluster the rows of a file and write the cluster of each row.",
+        epilog=f"methods:\n{_summaries()}\n\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "data",
+        type=Path,
+        help="a .csv, .tsv, .npy or .parquet file: a row a sample, all columns "
+        "numbers. A first line that holds a word is a header",
+    )
+    parser.add_argument(
+        "-k", "--n-clusters", type=int, required=True, help="number of clusters"
+    )
+    parser.add_argument(
+        "-m",
+        "--method",
+        default="TensorizedAutoencoder",
+        help="name of a method, in any case (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="parameter of the method, as the reference names it; may be repeated",
+    )
+    parser.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="leave out a column, by name or by number from 0; may be repeated",
+    )
+    parser.add_argument(
+        "--scale",
+        choices=["none", *SCALERS],
+        default="none",
+        help="what to do to each column first: nothing, mean 0 and deviation 1, "
+        "or the range from 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV",
+        help="where to write the clusters (default: standard output)",
+    )
+    parser.add_argument(
+        "--embedding", type=Path, metavar="NPY", help="where to write the embedding"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="where to draw the embedding"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show progress")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"deepcluster_sk {deepcluster_sk.__version__}",
+    )
+    return parser
+
+
+def _summaries():
+    width = max(map(len, METHODS))
+    lines = []
+    for name, method in METHODS.items():
+        first = inspect.getdoc(method).splitlines()[0]
+        _, _, summary = first.partition(": ")
+        lines.append(f"  {name:{width}}  {summary or first}")
+    return "\n".join(lines)
+
+
+def main(arguments=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str or None, default=None
+        None takes those of the process.
+
+    Returns
+    -------
+    status : int
+        0, or 2 after an error that the user can put right.
+    """
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except UsageError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options):
+    """Read, cluster and write.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        As ``build_parser`` makes them.
+    """
+    model = make_model(options)
+    check_outputs(options)
+    X, names = read(options.data)
+    X, names = drop_columns(X, names, options.drop)
+    check_finite(X, names)
+    if options.scale != "none":
+        X = SCALERS[options.scale]().fit_transform(X)
+    start = perf_counter()
+    fit(model, X)
+    sizes = np.bincount(model.labels_, minlength=options.n_clusters)
+    print(
+        f"{type(model).__name__}: {X.shape[0]} rows, {X.shape[1]} columns, "
+        f"{model.n_iter_} epochs in {perf_counter() - start:.1f} s; clusters of "
+        f"{', '.join(map(str, sizes))} rows; objective {model.objective_:.6g}",
+        file=sys.stderr,
+    )
+    write(model, X, options)
+
+
+def make_model(options):
+    """Build the estimator that the options name."""
+    by_name = {name.lower(): method for name, method in METHODS.items()}
+    method = by_name.get(options.method.lower())
+    if method is None:
+        raise UsageError(
+            f"unknown method {options.method!r}. There are {', '.join(METHODS)}."
+        )
+    known = method().get_params()
+    parameters = {}
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes KEY=VALUE. Got {text!r}.")
+        if key not in known:
+            raise UsageError(
+                f"{method.__name__} has no parameter {key!r}. It has "
+                f"{', '.join(sorted(known))}."
+            )
+        parameters[key] = parse_value(value)
+    common = {
+        "n_clusters": options.n_clusters,
+        "random_state": options.seed,
+        "verbose": int(options.verbose),
+    }
+    return method(**{**common, **parameters})
+
+
+def parse_value(text):
+    """Read a Python literal; what is none is a string.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    object
+    """
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def check_outputs(options):
+    """Refuse what could not be written, before any training."""
+    for path, suffix in (
+        (options.labels, ".csv"),
+        (options.embedding, ".npy"),
+        (options.picture, ".png"),
+    ):
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"{path} must end in {suffix}.")
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.parent}.")
+    if options.picture is not None:
+        _need("matplotlib", "--picture", "plot")
+
+
+def _need(package, what, extra):
+    """Import a package, or say which extra brings it."""
+    try:
+        return __import__(package)
+    except ImportError as error:
+        raise UsageError(
+            f"{what} needs the package {package}: "
+            f"pip install 'deepcluster_sk[{extra}]'."
+        ) from error
+
+
+def read(path):
+    """Read a table.
+
+    Parameters
+    ----------
+    path : Path
+        Its suffix tells the format.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        From a .npy file, an array on disk.
+    names : list of str
+        Names of the columns; their numbers where the file has none.
+    """
+    readers = {
+        ".csv": _read_csv,
+        ".tsv": _read_csv,
+        ".npy": _read_npy,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            f"{path}: cannot tell the format. The name must end in one of "
+            f"{', '.join(readers)}."
+        )
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file.")
+    try:
+        X, names = reader(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    if X.size == 0:
+        raise UsageError(f"{path} holds no rows.")
+    return X, names
+
+
+def _read_csv(path):
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    if not rows:
+        return np.empty((0, 0)), []
+    width = len(rows[0])
+    for number, row in enumerate(rows, start=1):
+        if len(row) != width:
+            raise UsageError(
+                f"{path}: record {number} has {len(row)} fields, the first {width}."
+            )
+    names = list(map(str, range(width)))
+    if any(_number(cell) is None for cell in rows[0]):
+        names, rows = rows[0], rows[1:]
+    # Words stay: their column may yet be dropped.
+    columns = [list(map(_number, column)) for column in zip(*rows, strict=True)]
+    X = np.empty((len(rows), width), dtype=object)
+    for i, column in enumerate(columns):
+        X[:, i] = column
+    return X, names
+
+
+def _number(cell):
+    """Value of a cell, NaN for an empty one and None for a word."""
+    try:
+        return float(cell) if cell.strip() else np.nan
+    except ValueError:
+        return None
+
+
+def _read_npy(path):
+    X = np.load(path, mmap_mode="r", allow_pickle=False)
+    if X.ndim != 2:
+        raise UsageError(
+            f"{path} must hold rows and columns. Got an array of shape {X.shape}; "
+            "reshape images to one row each, and tell their shape by "
+            "--set image_shape=C,H,W."
+        )
+    if X.dtype.kind not in "biuf":
+        raise UsageError(f"{path} must hold real numbers. Got dtype {X.dtype}.")
+    return X, list(map(str, range(X.shape[1])))
+
+
+def _read_parquet(path):
+    _need("pyarrow", "reading Parquet", "parquet")
+    frame = _need("pandas", "reading Parquet", "parquet").read_parquet(path)
+    X = np.empty(frame.shape, dtype=object)
+    for i in range(frame.shape[1]):
+        column = frame.iloc[:, i]
+        numeric = column.dtype.kind in "biuf" or column.isna().all()
+        X[:, i] = column.to_numpy(np.float64, na_value=np.nan) if numeric else None
+    return X, [str(name) for name in frame.columns]
+
+
+def drop_columns(X, names, dropped):
+    """Leave columns out and see that the others are numbers.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        With None for what is no number.
+    names : list of str
+        Names of the columns.
+    dropped : list of str
+        Names or numbers of those to leave out.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_kept)
+    names : list of str
+    """
+    for name in dropped:
+        position = names.index(name) if name in names else None
+        if position is None and name.isdecimal() and int(name) < X.shape[1]:
+            position = int(name)
+        if position is None:
+            raise UsageError(
+                f"there is no column {name!r} to drop. There are {', '.join(names)}."
+            )
+        X, names = (
+            np.delete(X, position, axis=1),
+            names[:position] + names[position + 1 :],
+        )
+    if X.shape[1] == 0:
+        raise UsageError("no column is left.")
+    if X.dtype == object:
+        words = [
+            name
+            for name, column in zip(names, X.T, strict=True)
+            if any(value is None for value in column)
+        ]
+        if words:
+            options = " ".join(f"--drop {name!r}" for name in words)
+            raise UsageError(
+                f"not all values are numbers in {_listing(words)}. Leave out with "
+                f"{options}, or encode as numbers."
+            )
+        X = X.astype(np.float64)
+    return X, names
+
+
+def check_finite(X, names):
+    """Refuse missing and infinite values, and say where they are.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    names : list of str
+        Names of the columns.
+    """
+    for start in range(0, len(X), BLOCK_ROWS):  # X may be larger than memory
+        bad = ~np.isfinite(X[start : start + BLOCK_ROWS])
+        if not bad.any():
+            continue
+        row = start + int(bad.any(axis=1).argmax())
+        columns = [names[i] for i in np.flatnonzero(bad.any(axis=0))]
+        raise UsageError(
+            f"missing or infinite values in {_listing(columns)}; the first in row "
+            f"{row + 1} of the data. Remove these rows, or fill the values in."
+        )
+
+
+def _listing(names, most=8):
+    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return f"column {shown}" if len(names) == 1 else f"columns {shown}"
+
+
+def fit(model, X):
+    """Train; warnings become lines, and refusals errors of usage.
+
+    Parameters
+    ----------
+    model : estimator
+    X : ndarray of shape (n_samples, n_features)
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            model.fit(X)
+        except (ValueError, TypeError, ConvergenceError) as error:
+            raise UsageError(str(error)) from error
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def write(model, X, options):
+    """Write what was asked for.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    X : ndarray of shape (n_samples, n_features)
+        What it was fitted to.
+    options : argparse.Namespace
+    """
+    text = "\n".join(["cluster", *map(str, model.labels_)]) + "\n"
+    if options.labels is None:
+        sys.stdout.write(text)
+    else:
+        options.labels.write_text(text, encoding="utf-8")
+    if options.embedding is not None:
+        np.save(options.embedding, model.transform(X))
+    if options.picture is not None:
+        import matplotlib.pyplot as plt
+
+        from deepcluster_sk.plotting import EmbeddingDisplay
+
+        plt.switch_backend("Agg")
+        display = EmbeddingDisplay.from_estimator(model, X)
+        display.ax_.set_title(f"{options.data.name}, {type(model).__name__}")
+        display.figure_.savefig(options.picture, dpi=150)
+        plt.close(display.figure_)

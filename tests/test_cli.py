@@ -1,0 +1,161 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deepcluster_sk import TensorizedAutoencoder, _cli
+from deepcluster_sk.datasets import load_penguins
+
+
+@pytest.fixture
+def penguins(tmp_path):
+    """A CSV file of the penguins, with a header and a column of words."""
+    X, y = load_penguins(return_X_y=True)
+    lines = ["bill,depth,flipper,mass,species"]
+    for row, species in zip(X / X.max(axis=0), y, strict=True):
+        lines.append(",".join([*map(str, row), "ACG"[species]]))
+    path = tmp_path / "penguins.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that must fail; returns what it says."""
+
+    def run(*arguments):
+        assert _cli.main([*map(str, arguments)]) == 2
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("python -m deepcluster_sk: error: ")
+        return output.err
+
+    return run
+
+
+def test_a_file_is_clustered_and_all_outputs_are_written(penguins, capsys):
+    paths = [penguins.with_name(n) for n in ("l.csv", "codes.npy", "picture.png")]
+    arguments = [penguins, "--drop", "species", "-k", 3, "--labels", paths[0]]
+    arguments += ["--embedding", paths[1], "--picture", paths[2]]
+    assert _cli.main(list(map(str, arguments))) == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "342 rows, 4 columns" in output.err
+    header, *labels = paths[0].read_text(encoding="utf-8").split()
+    assert header == "cluster"
+    X = load_penguins(return_X_y=True)[0]
+    model = TensorizedAutoencoder(3, random_state=0).fit(X / X.max(axis=0))
+    np.testing.assert_array_equal(np.array(labels, dtype=int), model.labels_)
+    assert np.load(paths[1]).shape == (342, 1)
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_go_to_standard_output_unless_a_file_is_named(penguins, capsys):
+    assert _cli.main([str(penguins), "--drop", "4", "-k", "2"]) == 0
+    header, *labels = capsys.readouterr().out.splitlines()
+    assert header == "cluster"
+    assert len(labels) == 342
+    assert set(labels) == {"0", "1"}
+
+
+def test_parameters_and_scaling_reach_the_method(penguins, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_cli, "fit", lambda model, X: seen.append((model, X)) or 1 / 0)
+    arguments = [str(penguins), "--drop", "species", "-k", "3", "--seed", "7"]
+    arguments += ["--method", "idec", "--scale", "standard"]
+    arguments += ["--set", "hidden_layer_sizes=16,8", "--set", "optimizer=sgd"]
+    with pytest.raises(ZeroDivisionError):
+        _cli.main([*arguments, "--set", "clustering_weight=0.5"])
+    ((model, X),) = seen
+    assert type(model).__name__ == "IDEC"
+    assert (model.n_clusters, model.random_state) == (3, 7)
+    assert model.hidden_layer_sizes == (16, 8)
+    assert model.optimizer == "sgd"
+    assert model.clustering_weight == 0.5
+    np.testing.assert_allclose(X.std(axis=0), 1)
+
+
+def test_npy_and_headerless_csv_and_tsv_give_the_same_labels(tmp_path, capsys):
+    X = np.random.default_rng(0).normal(size=(30, 3)) + np.repeat([0, 9], 15)[:, None]
+    np.save(tmp_path / "x.npy", X)
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",", fmt="%.17g")
+    np.savetxt(tmp_path / "x.tsv", X, delimiter="\t", fmt="%.17g")
+    outputs = set()
+    for name in ("x.npy", "x.csv", "x.tsv"):
+        assert _cli.main([str(tmp_path / name), "-k", "2"]) == 0
+        outputs.add(capsys.readouterr().out)
+    assert len(outputs) == 1
+
+
+def test_parquet_is_read(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {"a": [0.0, 1, 9, 8], "b": [0, 0, 9, 9], "c": list("abcd")}
+    )
+    frame.to_parquet(tmp_path / "x.parquet")
+    assert _cli.main([str(tmp_path / "x.parquet"), "-k", "2", "--drop", "c"]) == 0
+    assert len(capsys.readouterr().out.split()) == 5
+    assert _cli.main([str(tmp_path / "x.parquet"), "-k", "2"]) == 2
+    assert "column c" in capsys.readouterr().err
+
+
+def test_wrong_files_are_refused(tmp_path, refused):
+    assert "no such file" in refused(tmp_path / "none.csv", "-k", 2)
+    assert "must end in one of .csv" in refused(tmp_path / "x.xlsx", "-k", 2)
+    (tmp_path / "empty.csv").write_text("a,b\n")
+    assert "holds no rows" in refused(tmp_path / "empty.csv", "-k", 2)
+    (tmp_path / "ragged.csv").write_text("1,2\n3\n")
+    assert "record 2 has 1 fields" in refused(tmp_path / "ragged.csv", "-k", 2)
+    np.save(tmp_path / "cube.npy", np.zeros((2, 3, 4)))
+    assert "(2, 3, 4)" in refused(tmp_path / "cube.npy", "-k", 2)
+    (tmp_path / "fake.npy").write_text("text")
+    assert "cannot be read" in refused(tmp_path / "fake.npy", "-k", 2)
+
+
+def test_words_and_gaps_are_named(penguins, tmp_path, refused):
+    message = refused(penguins, "-k", 3)
+    assert "column species" in message
+    assert "--drop 'species'" in message
+    assert "no column 'island'" in refused(penguins, "-k", 3, "--drop", "island")
+    (tmp_path / "gap.csv").write_text("a,b\n1,2\n3,\n5,6\n")
+    message = refused(tmp_path / "gap.csv", "-k", 2)
+    assert "column b" in message
+    assert "row 2" in message
+
+
+def test_wrong_methods_and_parameters_are_refused(penguins, refused):
+    data = [penguins, "--drop", "species", "-k", 3]
+    message = refused(*data, "--method", "kmeans")
+    assert all(name in message for name in ("DEC", "PCX", "TensorizedAutoencoder"))
+    assert "penalty" in refused(*data, "--set", "gamma=1")
+    assert "KEY=VALUE" in refused(*data, "--set", "gamma")
+    assert "'penalty' parameter" in refused(*data, "--set", "penalty=7")
+    assert "n_clusters=999" in refused(penguins, "--drop", "species", "-k", 999)
+    assert "must end in .png" in refused(*data, "--picture", "a.pdf")
+    assert "no folder" in refused(*data, "--labels", "nowhere/labels.csv")
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, refused):
+    (tmp_path / "x.parquet").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "deepcluster_sk[parquet]" in refused(tmp_path / "x.parquet", "-k", 2)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = refused(tmp_path / "x.csv", "-k", 2, "--picture", "x.png")
+    assert "deepcluster_sk[plot]" in message
+
+
+def test_warnings_become_lines(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((20, 2)))
+    arguments = [str(tmp_path / "x.npy"), "-k", "3", "--method", "dcn"]
+    arguments += ["--set", "hidden_layer_sizes=()", "--set", "max_epochs=2"]
+    assert _cli.main([*arguments, "--set", "pretrain_epochs=0"]) == 0
+    assert "warning: DCN uses" in capsys.readouterr().err
+
+
+def test_help_names_every_method():
+    command = [sys.executable, "-m", "deepcluster_sk", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(name in text for name in _cli.METHODS)
+    assert "Autoencoder " not in text.replace("TensorizedAutoencoder", "")
