@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-SUITES = ("tensorized", "companion", "subspace", "speed_step")
+SUITES = ("tensorized", "companion", "subspace", "exemplars", "speed_step")
 
 
 def main(arguments):

@@ -253,15 +253,19 @@ class BaseDeepEstimator(
         private = np.random.RandomState(seed)
         run = Run(net, rows, y, private, self.callbacks or (), self.verbose)
         self._optimize(run)
+        self._warn_of_reseeding(run, stacklevel=6)
+        self._evaluate(run)
+        return run
+
+    def _warn_of_reseeding(self, run, stacklevel):
+        """Tell the user of clusters that lost all samples."""
         if run.n_reseeded:
             warnings.warn(
                 f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
                 "its samples and was started again from others.",
                 ClusterCollapseWarning,
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
-        self._evaluate(run)
-        return run
 
     def _evaluate(self, run):
         """Fill in what is known of a run once it is trained."""

@@ -73,9 +73,14 @@ def pretraining(run, epochs, how, dropout):
         for depth in range(len(module.autoencoder.stages)):
             stage = DenoisingStage(depth, generator, dropout)
             yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)
-    hide = partial(_hide, module.origin, dropout) if dropout else None
+    hide = hiding(module, dropout)
     yield Phase("pretrain", RelativeReconstruction(), epochs, corrupt=hide)
     whiten_code(run)
+
+
+def hiding(module, rate):
+    """How a phase hides values from a ``CentroidAutoencoder``: for ``corrupt``."""
+    return partial(_hide, module.origin, rate) if rate else None
 
 
 def _hide(origin, rate, x, generator):
@@ -102,7 +107,7 @@ def whiten_code(run, ridge=0.1):
     module = run.module
     code = run.apply(module.encode).cpu().double()
     mean = code.mean(0)
-    covariance = torch.cov(code.T, correction=0)
+    covariance = (code - mean).T @ (code - mean) / len(code)
     _choose_units(module, mean, covariance, covariance, ridge, torch.ones(()))
 
 

@@ -289,8 +289,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         anchors together; or in each batch, as in [1]_.
     n_neighbors : int, default=10
         Neighbours of each sample in the graph, at least 1.
-    anchor_fraction : float, default=0.2
-        Share of the graph's edges that are anchors, in (0, 1]: the nearest ones.
+    anchor_fraction : float, default=0.5
+        Share of the graph's edges that are anchors, in (0, 1]: the nearest ones. Few
+        leave rows without any, and clusters in pieces; many join clusters.
     metric : {"cosine", "euclidean"}, default="cosine"
         What near means in the space of X. "euclidean" suits tables.
     alpha : float, default=0.1
@@ -412,7 +413,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         within_weight=0.3,
         anchors="data",
         n_neighbors=10,
-        anchor_fraction=0.2,
+        anchor_fraction=0.5,
         metric="cosine",
         alpha=0.1,
         pretrain_epochs=50,

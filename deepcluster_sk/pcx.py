@@ -6,26 +6,26 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import _fit_context
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, Run
+from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, Run
 from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._criteria import Reconstruction
+from deepcluster_sk._net import Rows, is_streamed
 from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import kmeans_start
+from deepcluster_sk._quiet import quiet
+from deepcluster_sk._start import START_ROWS, hiding, kmeans_start, pretraining
 from deepcluster_sk.losses import (
     assignment_entropy,
     inverse_size_weights,
     kmeans_loss,
-    mean_squared_error,
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
 
-# k-means needs the codes at once: those of so many rows, drawn at random.
-START_ROWS = 10_000
 TINY = 1e-12
 
 
@@ -89,13 +89,14 @@ class _ExemplarLoss(nn.Module):
 
     def forward(self, output, x, index):
         """The three terms, weighted."""
-        centers, sizes = output.centers, output.sizes
+        module = output.module
+        centers, sizes = module.centers, module.sizes
         embedding, labels = output.embedding, output.assignment.detach().argmax(1)
         weights = None
         if self.smoothing is not None:
             weights = inverse_size_weights(sizes, self.smoothing)
         terms = {
-            "reconstruction": mean_squared_error(output.reconstruction, x),
+            "reconstruction": module.relative_error(x, embedding).mean(),
             "clustering": self.clustering_weight
             * kmeans_loss(embedding, centers, labels, weights),
             "entropy": self.entropy_weight * assignment_entropy(output.assignment),
@@ -110,15 +111,62 @@ class _ExemplarLoss(nn.Module):
         return terms
 
 
-class _ReviveClusters(Callback):
-    """After each epoch, start clusters that no sample chose again."""
+def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, rounds=5):
+    """Centres of k-means in which small clusters count as much as large ones.
 
-    def __init__(self, run):
+    k-means would rather split a large cluster than tell two small ones apart. It is
+    repeated, each time with the samples weighted as the loss will weight them by the
+    clusters found before (Eq. 12).
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n, h)
+    n_clusters : int
+    random_state : RandomState
+    smoothing : float
+        ε of Eq. 14, in samples a batch.
+    batch_size : float
+        Number of samples in a batch.
+    rounds : int, default=5
+        How often k-means runs, with 10 restarts each.
+
+    Returns
+    -------
+    centers : ndarray of shape (k, h), float32
+    labels : ndarray of shape (n,), int64
+    """
+    codes, weights = codes.detach().cpu().numpy(), None
+    for _ in range(rounds):
+        kmeans = KMeans(n_clusters, n_init=10, random_state=random_state)
+        with quiet(ConvergenceWarning):
+            labels = kmeans.fit_predict(codes, sample_weight=weights)
+        counts = np.bincount(labels, minlength=n_clusters) / len(codes)
+        sizes = torch.from_numpy(batch_size * counts)
+        weights = inverse_size_weights(sizes, smoothing).numpy()[labels]
+    return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
+
+
+class _ReviveClusters(Callback):
+    """Now and then, start clusters that no sample chose again.
+
+    Parameters
+    ----------
+    run : Run
+    after : int, default=0
+        Rows that must have been seen before a cluster counts as dead. It is looked
+        for at the end of epochs.
+    """
+
+    def __init__(self, run, after=0):
         self.run = run
+        self.after = after
 
     def on_epoch_end(self, net, **kwargs):
         """Put each dead centroid on one of the codes farthest from theirs."""
         module, loss = net.module_, net.criterion_
+        net.history.record("n_used", int((loss.counts > 0).sum()))
+        if loss.counts.sum() < self.after:
+            return
         dead = (loss.counts == 0).nonzero().flatten()
         if loss.last is not None and len(dead):
             embedding, labels = loss.last
@@ -129,11 +177,10 @@ class _ReviveClusters(Callback):
             module.centers[dead] = embedding[far]
             module.sizes[dead] = module.sizes.mean()
             self.run.n_reseeded += len(dead)
-        net.history.record("n_used", int((loss.counts > 0).sum()))
         loss.counts.zero_()
 
 
-class PCX(ReconstructionMixin, BaseDeepClusterer):
+class PCX(DecoderMixin, BaseDeepClusterer):
     """PC-X: an autoencoder that decodes each code together with its centroid.
 
     Minimises the reconstruction error of ``g(h(z, μ))``, where μ is the centroid
@@ -169,7 +216,8 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         First epochs after pretraining, with ``entropy_weight`` taken as 0 and all
         samples weighted alike. They count towards ``max_epochs``.
     imbalanced : bool, default=False
-        Weight samples by the inverse of their cluster's size (PC-X-IMBA, Eq. 12).
+        Weight samples by the inverse of their cluster's size (PC-X-IMBA, Eq. 12), and
+        start from a k-means that does so too.
     size_smoothing : float, default=5.0
         ε of Eq. 14, above 0, with ``imbalanced=True``: samples a batch that are
         added to each cluster's size. The larger, the more alike the weights.
@@ -183,9 +231,13 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
     update : {"ema", "none"}, default="ema"
         Whether centroids follow the codes, or stay where they start: the ablation
         "Fix" of Table 6.
-    pretrain_epochs : int, default=20
-        Epochs of plain reconstruction before the centroids are placed.
-    max_epochs : int, default=40
+    dropout : float, default=0.2
+        Share of the values of a row that are hidden from the network in training, in
+        [0, 1): they are set to the median of their feature. The network is to
+        reconstruct them too, and to put the row where its cluster is without them.
+    pretrain_epochs : int, default=100
+        Epochs of reconstruction alone before the centroids are placed.
+    max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
     batch_size : int, default=256
@@ -230,7 +282,8 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
     n_iter_ : int
         Number of epochs run.
     objective_ : float
-        Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data at the end.
+        Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data, without gaps,
+        at the end.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -242,22 +295,32 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
 
     Notes
     -----
-    The paper starts centroids at random. Here the autoencoder is pretrained, the
-    centroids start at the centres of k-means on the codes (of 10,000 rows drawn at
-    random, if there are more), and the centroid-integration unit starts as a no-op:
-    from random centroids clusters die, and a freshly drawn unit breaks the decoder.
+    The paper starts centroids at random. Here the autoencoder is pretrained to fill
+    gaps in its input, its code is whitened, the centroids start at the centres of
+    k-means on the codes, and the centroid-integration unit starts as a no-op: from
+    random centroids clusters die, and a freshly drawn unit breaks the decoder. Units,
+    whitening and k-means are found on 10,000 rows drawn at random, if there are more.
 
-    Codes are scaled, once, so that samples start at a mean squared distance of 1 from
-    their centroid; otherwise the meaning of τ, η1 and η2 would depend on what scale
-    pretraining happens to give the codes.
+    Reconstruction fixes a code up to an invertible linear map only. It is whitened
+    (nearly: directions of little variance are not blown up), because otherwise the
+    direction that happens to be long decides the clusters. It is then scaled so that
+    samples start at a mean squared distance of 1 from their centroid: the meaning of
+    τ, η1 and η2 does not depend on the data. Nor does the reconstruction error, a
+    mean over features in units of the root mean square of X about its medians. The
+    other two terms are as printed.
 
-    The reconstruction error is a mean over features, the other two terms are as
-    printed. Codes and centroids of a batch come from the same forward pass, before
-    the step of the optimizer. Sizes are counted a batch, as the centroids are; only
-    their ratios matter, and ``size_smoothing`` has the unit of the paper's values.
+    With ``imbalanced=True`` k-means is repeated with the weights of Eq. 12, those of
+    the clusters found before. The weighted loss alone helps little: plain k-means
+    splits a large cluster rather than tell two small ones apart, and then the weights
+    draw the two together.
 
-    A cluster that no sample chose for an epoch is started again, from the code of
-    the last batch that is farthest from its centroid, and a
+    Codes and centroids of a batch come from the same forward pass, before the step of
+    the optimizer. Sizes are counted a batch, as the centroids are, from those of the
+    start; only their ratios matter, and ``size_smoothing`` has the unit of the paper's
+    values. ``inverse_transform`` decodes a code together with its nearest centroid.
+
+    A cluster that no sample chose for an epoch, in a stream for 10,000 rows, is started
+    again, from the code of the last batch that is farthest from its centroid, and a
     ``ClusterCollapseWarning`` says so.
 
     References
@@ -289,6 +352,7 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "integrate_centroids": ["boolean"],
         "update": [StrOptions({"ema", "none"})],
+        "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -308,8 +372,9 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         temperature=5.0,
         integrate_centroids=True,
         update="ema",
-        pretrain_epochs=20,
-        max_epochs=40,
+        dropout=0.2,
+        pretrain_epochs=100,
+        max_epochs=60,
         batch_size=256,
         lr=5e-4,
         optimizer="adam",
@@ -334,6 +399,7 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         self.temperature = temperature
         self.integrate_centroids = integrate_centroids
         self.update = update
+        self.dropout = dropout
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -375,34 +441,52 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
     def _start(self, run):
         """Pretrain, then put centroids at the centres of k-means on the codes."""
         module, rows = run.module, run.rows
+        n = len(rows)
+        index = torch.from_numpy(run.random_state.permutation(n)[:START_ROWS]).sort()
+        sample = rows
+        if n > START_ROWS or is_streamed(rows.X):
+            sample = Rows(rows[index.values].cpu().numpy(), rows.device)
+        part = Run(run.net, sample, None, run.random_state, (), 0)
         if module.fusion is not None:
             # Untrained, so that it is a no-op when the centroids come in.
             module.fusion.requires_grad_(False)
-        yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        yield from pretraining(part, self.pretrain_epochs, "end-to-end", self.dropout)
         if module.fusion is not None:
             module.fusion.requires_grad_(True)
-        n = len(rows)
-        if n > START_ROWS:
-            rows = rows[np.sort(run.random_state.permutation(n)[:START_ROWS])]
-        codes = run.net.apply(module.encode, rows)
-        centers, _ = kmeans_start(codes, self.n_clusters, run.random_state)
+        codes = part.apply(module.encode)
+        batch_size = n / -(-n // self.batch_size)
+        if self.imbalanced:
+            centers, labels = weighted_kmeans(
+                codes,
+                self.n_clusters,
+                run.random_state,
+                self.size_smoothing,
+                batch_size,
+            )
+        else:
+            centers, labels = kmeans_start(codes, self.n_clusters, run.random_state)
         module.centers.copy_(torch.from_numpy(centers))
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
         distance = torch.cdist(codes, module.centers).min(1).values.square().mean()
         module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
         module.centers.mul_(module.code_scale)
-        n_batches = -(-n // self.batch_size)
-        module.sizes.fill_(n / n_batches / self.n_clusters)
+        share = np.bincount(labels, minlength=self.n_clusters) / len(codes)
+        module.sizes.copy_(torch.from_numpy(batch_size * share))
 
     def _phases(self, run):
         yield from self._start(run)
         stop = [_ReviveClusters(run), StopOnPlateau(self.tol)]
         burn_in = min(self.burn_in_epochs, self.max_epochs)
-        yield Phase("burn-in", self._loss(burn_in=True), burn_in, callbacks=stop)
-        yield Phase(
-            "exemplars", self._loss(), self.max_epochs - burn_in, callbacks=stop
+        yield self._phase(run, "burn-in", self._loss(burn_in=True), burn_in, stop)
+        yield self._phase(
+            run, "exemplars", self._loss(), self.max_epochs - burn_in, stop
         )
+
+    def _phase(self, run, name, loss, epochs, callbacks):
+        """A phase whose input has gaps, as in pretraining."""
+        hide = hiding(run.module, self.dropout)
+        return Phase(name, loss, epochs, callbacks=callbacks, corrupt=hide)
 
     def _keep(self, run):
         super()._keep(run)
@@ -413,7 +497,7 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         module, net = self.module_, self.net_
         self.cluster_centers_ = module.centers.cpu().numpy().copy()
         self.cluster_sizes_ = module.sizes.cpu().numpy().copy()
-        exemplars = net.apply(module.exemplars, self.cluster_centers_)
+        exemplars = net.apply(module.decode, self.cluster_centers_)
         self.exemplars_ = exemplars.cpu().numpy()
 
     # --- streams --------------------------------------------------------------
@@ -446,7 +530,7 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
             run = self._begin_stream(rows, first)
         else:
             run = self._stream_run(self.net_, rows)
-            run.train(Phase("stream", run.net.criterion_, 1))
+            self._train_stream(run, run.net.criterion_)
         self._evaluate(run)
         self.net_, self.module_ = run.net, run.module
         self.history_, self.n_iter_ = run.history, run.n_iter
@@ -473,16 +557,20 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
                 run.train(phase)
         else:
             net.module_.load_state_dict(self.module_.state_dict())
-        run.train(Phase("stream", self._loss(), 1))
+        self._train_stream(run, self._loss())
         return run
+
+    def _train_stream(self, run, loss):
+        """Train for one pass; clusters that no one chose for long start again."""
+        revive = _ReviveClusters(run, after=START_ROWS)
+        run.train(self._phase(run, "stream", loss, 1, [revive]))
+        run.net.callbacks_ = []  # they hold the rows, and this net is kept
+        self._warn_of_reseeding(run, stacklevel=5)
 
     # --- the predict path -----------------------------------------------------
 
     def _assign(self, module, x):
         return module.nearest(module.encode(x))
-
-    def _reconstruct(self, module, x):
-        return module(x).reconstruction
 
     def _row_objective(self, module, x):
         output = module(x)
@@ -491,7 +579,7 @@ class PCX(ReconstructionMixin, BaseDeepClusterer):
         if self.imbalanced:
             distance *= inverse_size_weights(module.sizes, self.size_smoothing)[labels]
         return (
-            (output.reconstruction - x).square().mean(1)
+            module.relative_error(x, output.embedding).mean(1)
             + self.clustering_weight * distance
             + self.entropy_weight * torch.special.entr(output.assignment).sum(1)
         )

@@ -1,6 +1,9 @@
+from importlib import import_module
+
 import pytest
 
-from benchmarks._harness import Benchmark, Job, results_table
+from benchmarks.__main__ import SUITES
+from benchmarks._harness import Benchmark, Job, parse, results_table
 from benchmarks._tables import markdown_table
 
 
@@ -60,6 +63,23 @@ def test_a_failure_is_counted_and_tried_again(bench, capsys):
     bench.fail = ()
     assert bench("--seeds", "3") == 0
     assert bench.ran == (1,)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_jobs_of_every_suite_can_be_told_apart(name):
+    jobs = list(import_module(f"benchmarks.{name}").BENCHMARK.jobs(parse(name, [])))
+    assert len({job.key for job in jobs}) == len(jobs) > 0
+
+
+def test_exemplars_run_and_are_reported(tmp_path, monkeypatch):
+    exemplars = import_module("benchmarks.exemplars")
+    rows = {f"mixture {n}": (20, 20 * n) for n in (2, 3)}
+    monkeypatch.setattr(exemplars, "MIXTURES", rows)
+    monkeypatch.setattr(exemplars, "data_sets", lambda options: ())
+    options = ["--quick", "--output", str(tmp_path)]
+    assert exemplars.BENCHMARK.main(options) == 0
+    report = (tmp_path / "exemplars-quick.md").read_text(encoding="utf-8")
+    assert "mixture 2: the weights raise the NMI on" in report
 
 
 def test_markdown_table_is_aligned():

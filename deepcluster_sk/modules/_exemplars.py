@@ -10,16 +10,16 @@ from deepcluster_sk.modules._centroids import CentroidAutoencoder
 
 
 class ExemplarOutput(NamedTuple):
-    """What PC-X's network returns for a batch of n rows.
-
-    ``centers`` and ``sizes`` are the module's own buffers, which training moves.
-    """
+    """What PC-X's network returns for a batch of n rows."""
 
     embedding: Tensor  # z, (n, h)
-    reconstruction: Tensor  # g(h(z, μ)), (n, d)
     assignment: Tensor  # λ, (n, k)
-    centers: Tensor  # μ, (k, h)
-    sizes: Tensor  # α, (k,)
+    module: nn.Module  # its centroids and sizes are buffers, which training moves
+
+    @property
+    def code(self):
+        """What is decoded: the embedding."""
+        return self.embedding
 
 
 class ExemplarAutoencoder(CentroidAutoencoder):
@@ -59,8 +59,19 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         return self.code_scale * super().encode(x)
 
     def decode(self, embedding):
-        """Reconstruction of each code."""
-        return super().decode(embedding / self.code_scale)
+        """Reconstruction of each code, together with its nearest centroid."""
+        return super().decode(self.integrate(embedding))
+
+    def relative_error(self, x, embedding):
+        """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
+        return super().relative_error(x, self.integrate(embedding))
+
+    def integrate(self, embedding):
+        """What the decoder sees of each code: h(z, μ) (Eq. 3), ``(n, h)``."""
+        if self.fusion is not None:
+            centers = self.centers[self.nearest(embedding)]
+            embedding = self.fusion(torch.cat([embedding, centers], dim=1))
+        return embedding / self.code_scale
 
     def assignment(self, embedding):
         """Soft assignment λ of each code (Eq. 2), ``(n, k)``."""
@@ -70,22 +81,7 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         """Index of the nearest centroid: the largest λ (Eq. 2), ``(n,)``."""
         return self.assignment(embedding).argmax(1)
 
-    def fuse(self, embedding, centers):
-        """The centroid-integration unit h (Eq. 3), ``(n, h), (n, h) -> (n, h)``."""
-        if self.fusion is None:
-            return embedding
-        return self.fusion(torch.cat([embedding, centers], dim=1))
-
-    def exemplars(self, centers):
-        """Decoded centroids g(h(μ, μ)), ``(k, d)``."""
-        return self.decode(self.fuse(centers, centers))
-
     def forward(self, x):
-        """Encode rows, integrate the nearest centroid of each, and decode."""
+        """Encode rows and assign them softly."""
         embedding = self.encode(x)
-        assignment = self.assignment(embedding)
-        centers = self.centers[assignment.argmax(1)]
-        reconstruction = self.decode(self.fuse(embedding, centers))
-        return ExemplarOutput(
-            embedding, reconstruction, assignment, self.centers, self.sizes
-        )
+        return ExemplarOutput(embedding, self.assignment(embedding), self)

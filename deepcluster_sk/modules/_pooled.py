@@ -2,6 +2,7 @@
 
 import itertools
 
+import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -54,6 +55,8 @@ class PooledConvAutoencoder(Autoencoder):
         if hidden_layer_sizes:
             up.append(nn.Conv2d(channels[1], channels[0], 3, padding=1))
         self.up = nn.ModuleList(up)
+        # On a CPU, a step takes half as long as with the channels outermost.
+        self.to(memory_format=torch.channels_last)
 
     def encode(self, x):
         """Code of each row."""
