@@ -190,7 +190,7 @@ def pooled_covariance(X, labels, centers):
     return residual.T @ residual / len(X)
 
 
-def mixture_start(X, labels, centers, random_state, n_init=5, strength=100):
+def mixture_start(X, labels, centers, random_state, n_init=10, strength=100):
     """Means and labels of a mixture of Gaussians that resemble one another.
 
     Each covariance is shrunk towards the pooled one of a k-means clustering, which
@@ -206,7 +206,7 @@ def mixture_start(X, labels, centers, random_state, n_init=5, strength=100):
         The k-means clustering.
     random_state : RandomState
         Source of the starts, and of the ``START_ROWS`` rows that are used.
-    n_init : int, default=5
+    n_init : int, default=10
     strength : float, default=100
 
     Returns

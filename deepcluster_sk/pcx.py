@@ -18,7 +18,7 @@ from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._net import Rows, is_streamed
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
-from deepcluster_sk._start import START_ROWS, hiding, kmeans_start, pretraining
+from deepcluster_sk._start import START_ROWS, hiding, place_centers, pretraining
 from deepcluster_sk.losses import (
     assignment_entropy,
     inverse_size_weights,
@@ -132,8 +132,8 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
 
     Returns
     -------
-    centers : ndarray of shape (k, h), float32
-    labels : ndarray of shape (n,), int64
+    centers : Tensor of shape (k, h), on the CPU
+    labels : Tensor of shape (n,), int64, on the CPU
     """
     codes, weights = codes.detach().cpu().numpy(), None
     for _ in range(rounds):
@@ -143,7 +143,8 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
         counts = np.bincount(labels, minlength=n_clusters) / len(codes)
         sizes = torch.from_numpy(batch_size * counts)
         weights = inverse_size_weights(sizes, smoothing).numpy()[labels]
-    return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
+    centers = torch.from_numpy(kmeans.cluster_centers_.astype(np.float32))
+    return centers, torch.from_numpy(labels.astype(np.int64))
 
 
 class _ReviveClusters(Callback):
@@ -352,6 +353,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "integrate_centroids": ["boolean"],
         "update": [StrOptions({"ema", "none"})],
+        "init": [StrOptions({"mixture", "k-means"})],
         "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
@@ -374,6 +376,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         update="ema",
         dropout=0.2,
         pretrain_epochs=100,
+        init="mixture",
         max_epochs=60,
         batch_size=256,
         lr=5e-4,
@@ -401,6 +404,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.update = update
         self.dropout = dropout
         self.pretrain_epochs = pretrain_epochs
+        self.init = init
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -453,26 +457,26 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         yield from pretraining(part, self.pretrain_epochs, "end-to-end", self.dropout)
         if module.fusion is not None:
             module.fusion.requires_grad_(True)
-        codes = part.apply(module.encode)
         batch_size = n / -(-n // self.batch_size)
-        if self.imbalanced:
+        if self.imbalanced and self.init == "k-means":
             centers, labels = weighted_kmeans(
-                codes,
+                part.apply(module.encode),
                 self.n_clusters,
                 run.random_state,
                 self.size_smoothing,
                 batch_size,
             )
         else:
-            centers, labels = kmeans_start(codes, self.n_clusters, run.random_state)
-        module.centers.copy_(torch.from_numpy(centers))
+            centers, labels = place_centers(part, self.n_clusters, self.init)
+        codes = part.apply(module.encode)
+        module.centers.copy_(centers)
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
         distance = torch.cdist(codes, module.centers).min(1).values.square().mean()
         module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
         module.centers.mul_(module.code_scale)
-        share = np.bincount(labels, minlength=self.n_clusters) / len(codes)
-        module.sizes.copy_(torch.from_numpy(batch_size * share))
+        share = labels.bincount(minlength=self.n_clusters) / len(codes)
+        module.sizes.copy_(batch_size * share)
 
     def _phases(self, run):
         yield from self._start(run)
