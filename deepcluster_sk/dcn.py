@@ -120,10 +120,10 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
     init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code. "k-means" is that of the paper,
-        20 restarts. "mixture" goes on from there by Gaussians, whose covariances are
-        shrunk towards their pooled one, and makes that one a multiple of the
-        identity by a linear map of the code.
+        How the first clusters are found in the code: by k-means, with 20 restarts,
+        or, going on from there, by Gaussians whose covariances are shrunk towards
+        their pooled one. A linear map of the code then makes that one a multiple of
+        the identity.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -174,10 +174,13 @@ class DCN(DecoderMixin, BaseDeepClusterer):
 
     Notes
     -----
-    The reconstruction error is the mean over samples and features; the squared
-    distance is summed over the code and averaged over samples. The paper sums the
-    squared error over the features too: its λ is d times as large for the same
-    balance.
+    The reconstruction error is the mean over samples and features, relative to the
+    mean square of X minus its medians; the squared distance is summed over the code
+    and averaged over samples. So λ depends neither on the number of features nor on
+    the scale of X. The paper sums the squared error over the features.
+
+    Before the clustering the code is whitened, and mapped such that the first
+    clusters are round: see the notes of ``DEC``.
 
     The paper moves the centres after every single sample. Here the same rule is
     added up over a batch whose assignments are made with the centres as they were

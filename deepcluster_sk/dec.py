@@ -236,10 +236,10 @@ class DEC(_BaseDEC):
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
     init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code. "k-means" is that of the paper,
-        20 restarts. "mixture" goes on from there by Gaussians, whose covariances are
-        shrunk towards their pooled one, and makes that one a multiple of the
-        identity by a linear map of the code.
+        How the first clusters are found in the code: by k-means, with 20 restarts,
+        or, going on from there, by Gaussians whose covariances are shrunk towards
+        their pooled one. A linear map of the code then makes that one a multiple of
+        the identity.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -299,9 +299,17 @@ class DEC(_BaseDEC):
     rows themselves make, so ``score`` of one row is not comparable to that of many.
     The divergence is summed over clusters and averaged over samples.
 
-    The Student t kernel has a fixed width of 1, so the scale of the code matters,
-    and with it that of X. The authors scale X to a mean square of 1; a code much
-    smaller than 1 gives nearly uniform assignments, from which nothing is learned.
+    Neither the origin nor the scale of X matters: the network sees X minus the
+    median of each feature, divided by the root mean square of the result.
+
+    Reconstruction determines a code only up to an invertible linear map, but the
+    Student t kernel, of fixed width 1 and the same in all directions, depends on it.
+    So the map is chosen before the clustering. The code is whitened (directions that
+    hardly vary are not blown up), and with ``init="mixture"`` it is then mapped such
+    that the pooled covariance of the clusters is half the identity. Self-training
+    sharpens clusters but hardly joins or cuts them, so much depends on the first
+    ones: in the code of an autoencoder they are elongated, and k-means cuts the
+    longest. The authors start from k-means on the code as it is.
 
     The authors train with stochastic gradient descent; Adam, as in [2]_, is the
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
@@ -436,10 +444,10 @@ class IDEC(DecoderMixin, _BaseDEC):
     pretrain_epochs : int, default=100
         Epochs of the autoencoder alone.
     init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code. "k-means" is that of the paper,
-        20 restarts. "mixture" goes on from there by Gaussians, whose covariances are
-        shrunk towards their pooled one, and makes that one a multiple of the
-        identity by a linear map of the code.
+        How the first clusters are found in the code: by k-means, with 20 restarts,
+        or, going on from there, by Gaussians whose covariances are shrunk towards
+        their pooled one. A linear map of the code then makes that one a multiple of
+        the identity.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -495,15 +503,13 @@ class IDEC(DecoderMixin, _BaseDEC):
 
     Notes
     -----
-    The reconstruction error is the mean over samples and features, the divergence
-    the sum over clusters averaged over samples: γ depends neither on the number of
-    features nor on the batch. This is what the authors' code balances, on data of
-    mean square about 1 (their MNIST is X / 50, up to 5.1). On X / 255 the same γ
-    weighs the divergence 26 times more; scale X, or γ, to have theirs.
+    The reconstruction error is the mean over samples and features, relative to the
+    mean square of X minus its medians; the divergence is the sum over clusters,
+    averaged over samples: γ depends neither on the number of features, nor on the
+    scale of X, nor on the batch.
 
     The objective of any rows is computed with the target that these rows themselves
-    make. The Student t kernel has a fixed width of 1: see the notes of ``DEC`` on
-    the scale of X.
+    make. For the units of X and of the code see the notes of ``DEC``.
 
     A cluster that has lost all its samples when the target is computed is started
     again on the sample with the least sure label, and a ``ClusterCollapseWarning``

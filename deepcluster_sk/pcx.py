@@ -238,6 +238,11 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         reconstruct them too, and to put the row where its cluster is without them.
     pretrain_epochs : int, default=100
         Epochs of reconstruction alone before the centroids are placed.
+    init : {"mixture", "k-means"}, default="mixture"
+        How the first clusters are found in the code: by k-means, with 20 restarts,
+        or, going on from there, by Gaussians whose covariances are shrunk towards
+        their pooled one. A linear map of the code then makes that one a multiple of
+        the identity.
     max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
@@ -297,23 +302,22 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     Notes
     -----
     The paper starts centroids at random. Here the autoencoder is pretrained to fill
-    gaps in its input, its code is whitened, the centroids start at the centres of
-    k-means on the codes, and the centroid-integration unit starts as a no-op: from
-    random centroids clusters die, and a freshly drawn unit breaks the decoder. Units,
-    whitening and k-means are found on 10,000 rows drawn at random, if there are more.
+    gaps in its input, clusters are found in its code (``init``), the centroids start
+    at their means, and the centroid-integration unit starts as a no-op: from random
+    centroids clusters die, and a freshly drawn unit breaks the decoder. Units and
+    first clusters are found on 10,000 rows drawn at random, if there are more.
 
-    Reconstruction fixes a code up to an invertible linear map only. It is whitened
-    (nearly: directions of little variance are not blown up), because otherwise the
-    direction that happens to be long decides the clusters. It is then scaled so that
-    samples start at a mean squared distance of 1 from their centroid: the meaning of
-    τ, η1 and η2 does not depend on the data. Nor does the reconstruction error, a
-    mean over features in units of the root mean square of X about its medians. The
-    other two terms are as printed.
+    Reconstruction fixes a code up to an invertible linear map only. The map is chosen
+    such that the first clusters are round; see the notes of ``DEC``. The code is then
+    scaled so that samples start at a mean squared distance of 1 from their centroid:
+    the meaning of τ, η1 and η2 does not depend on the data. Nor does the
+    reconstruction error, a mean over features in units of the root mean square of X
+    about its medians. The other two terms are as printed.
 
-    With ``imbalanced=True`` k-means is repeated with the weights of Eq. 12, those of
-    the clusters found before. The weighted loss alone helps little: plain k-means
-    splits a large cluster rather than tell two small ones apart, and then the weights
-    draw the two together.
+    With ``imbalanced=True`` and ``init="k-means"``, k-means is repeated with the
+    weights of Eq. 12, those of the clusters found before. The weighted loss alone
+    helps little: plain k-means splits a large cluster rather than tell two small ones
+    apart, and then the weights draw the two together.
 
     Codes and centroids of a batch come from the same forward pass, before the step of
     the optimizer. Sizes are counted a batch, as the centroids are, from those of the

@@ -121,6 +121,7 @@ EXCEPTIONS = {
     ("latent_dim", "DDC"): "its embedding is a hidden layer",
     ("latent_dim", "SparseSubspaceClustering"): "it has no network, but a projection",
     ("latent_dim", "DeepTransformClustering"): "all its layers are of this width",
+    ("init", "TensorizedAutoencoder"): "its clusters start in the data",
     ("hidden_layer_sizes", "DDC"): "it has no decoder to mirror them",
     ("hidden_layer_sizes", "ConvTransformClustering"): "its layers are filters",
     ("hidden_layer_sizes", "DeepDictionaryClustering"): "its layers are dictionaries",

@@ -493,6 +493,7 @@ def test_imbalanced_beats_the_plain_loss_on_unequal_clusters():
                 small(
                     latent_dim=6,
                     pretrain_epochs=20,
+                    init="k-means",
                     imbalanced=imbalanced,
                     random_state=seed,
                 ).fit_predict(X),
