@@ -7,7 +7,7 @@ from deepcluster_sk import DeepTransformClustering
 from deepcluster_sk._subspaces import unit_rows
 
 
-@pytest.mark.parametrize(("n_layers", "latent_dim"), [(1, None), (1, 20), (2, 100)])
+@pytest.mark.parametrize(("n_layers", "latent_dim"), [(1, None), (1, 20), (2, None), (2, 100)])
 @pytest.mark.parametrize("seed", range(2))
 def test_planted_subspaces_are_found(n_layers, latent_dim, seed):
     X, y = planted_subspaces(seed)
@@ -25,7 +25,7 @@ def test_new_points_join_their_subspace():
 
 
 @pytest.mark.parametrize("name", hard_data())
-@pytest.mark.parametrize("regularization", ["l1", "elastic-net", "l2"])
+@pytest.mark.parametrize("regularization", ["l1", "elastic-net", "nuclear", "l2"])
 @pytest.mark.parametrize(("n_layers", "latent_dim"), [(1, 3), (2, 7), (3, None)])
 @pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
 def test_a_sweep_does_not_raise_the_loss(name, regularization, n_layers, latent_dim):
