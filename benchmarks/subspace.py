@@ -6,8 +6,9 @@ use ships faces: scikit-learn's are a download.
 
 Settings are the same on all data: defaults, except that images are projected on as
 many singular vectors as there are clusters. The defaults of
-``SparseSubspaceClustering`` (penalty, keep) were chosen with sight of COIL-20's
-accuracy; the figures of planted subspaces and of digits were not.
+``SparseSubspaceClustering`` are what does best on planted subspaces at 45° and 30°,
+where the truth is known by construction (penalty, of .02 to .4), or nearly so with a
+sparser graph (keep).
 """
 
 import warnings

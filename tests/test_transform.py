@@ -7,7 +7,9 @@ from deepcluster_sk import DeepTransformClustering
 from deepcluster_sk._subspaces import unit_rows
 
 
-@pytest.mark.parametrize(("n_layers", "latent_dim"), [(1, None), (1, 20), (2, None), (2, 100)])
+@pytest.mark.parametrize(
+    ("n_layers", "latent_dim"), [(1, None), (1, 20), (2, None), (2, 100)]
+)
 @pytest.mark.parametrize("seed", range(2))
 def test_planted_subspaces_are_found(n_layers, latent_dim, seed):
     X, y = planted_subspaces(seed)
