@@ -101,6 +101,7 @@ COMMON = {
     "image_shape": ("How to read a row of X as an image",),
     "companion": ("Companion objectives on the outputs of the encoder's blocks",),
     "pretrain_epochs": ("Epochs ",),
+    "init": ("How the first clusters are found in the code",),
     "max_epochs": ("Largest number of ",),
     "update_interval": ("Number of epochs between two ",),
     "batch_size": (

@@ -253,9 +253,9 @@ class _UserAutoencoder(Autoencoder):
         super().__init__()
         self.network = architecture(n_features, latent_dim)
         self.stages = getattr(self.network, "stages", ())
-        self.register_buffer("shift", torch.zeros(latent_dim))
-        self.register_buffer("forth", torch.eye(latent_dim))
-        self.register_buffer("back", torch.eye(latent_dim))
+        # Coordinates of the code: the user's own until they are changed.
+        for name in ("shift", "forth", "back"):
+            self.register_buffer(name, None)
         name = getattr(architecture, "__name__", repr(architecture))
         for method in ("encode", "decode"):
             if not inspect.ismethod(getattr(self.network, method, None)):
@@ -284,11 +284,13 @@ class _UserAutoencoder(Autoencoder):
         return self._shifted(self.network.encode(x))
 
     def _shifted(self, code):
-        return (code - self.shift) @ self.forth
+        return code if self.shift is None else (code - self.shift) @ self.forth
 
     def decode(self, embedding):
         """Reconstruction of each code."""
-        return self.network.decode(embedding @ self.back + self.shift)
+        if self.shift is not None:
+            embedding = embedding @ self.back + self.shift
+        return self.network.decode(embedding)
 
     def encode_with_blocks(self, x):
         """Code of each row, and the blocks if the user's module declares them."""
@@ -299,7 +301,9 @@ class _UserAutoencoder(Autoencoder):
 
     def rebase(self, shift, forth, back):
         """Change the coordinates of the code, on top of earlier changes."""
-        before = self.back.cpu().double()
-        self.shift.copy_(self.shift.cpu().double() + shift @ before)
-        self.forth.copy_(self.forth.cpu().double() @ forth)
-        self.back.copy_(back @ before)
+        if self.shift is not None:
+            before = self.back.cpu().double()
+            shift = self.shift.cpu().double() + shift @ before
+            forth, back = self.forth.cpu().double() @ forth, back @ before
+        like = next(self.parameters())
+        self.shift, self.forth, self.back = (t.to(like) for t in (shift, forth, back))
