@@ -255,22 +255,18 @@ class _ProjectorGram(torch.autograd.Function):
         # ⟨P_i, P_j⟩ = ‖V_i V_jᵀ‖² takes n²D²E multiplications, or n²E² from the
         # projectors themselves.
         ctx.by_blocks = rows.shape[1] ** 2 <= rows.shape[2]
-        if ctx.by_blocks:
-            gram, blocks = _gram_by_blocks(basis)
-        else:
-            gram, blocks = _gram_by_projectors(basis), []
-        ctx.save_for_backward(rows, basis, inverse_factor, *blocks)
+        products = _gram_by_blocks if ctx.by_blocks else _gram_by_projectors
+        gram, parts = products(basis)
+        ctx.save_for_backward(rows, basis, inverse_factor, *parts)
         return gram
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        rows, basis, inverse_factor, *blocks = ctx.saved_tensors
+        rows, basis, inverse_factor, *parts = ctx.saved_tensors
         weights = grad + grad.T  # the cotangent of P_i is Σ_j weights_ij P_j
-        if ctx.by_blocks:
-            pulled = _pull_by_blocks(basis, weights, blocks)  # K, (n, D, E)
-        else:
-            pulled = _pull_by_projectors(basis, weights)
+        pull = _pull_by_blocks if ctx.by_blocks else _pull_by_projectors
+        pulled = pull(basis, weights, parts)  # K, (n, D, E)
         inner = pulled @ basis.mT  # H, (n, D, D)
         tangent = torch.baddbmm(pulled, inner, basis, alpha=-1)
         through_ridge = (inner * (inverse_factor @ inverse_factor.mT)).sum((1, 2))
@@ -344,23 +340,26 @@ def _column_chunk_pairs(basis):
 
 
 def _gram_by_projectors(basis):
-    """⟨P_i, P_j⟩ as the Gram matrix of the flattened projectors VᵀV."""
+    """⟨P_i, P_j⟩ of the projectors VᵀV, and these: half of each, (n, E²/2) in parts."""
     gram = basis.new_zeros(len(basis), len(basis))
+    parts = []
     for c, d, left, right in _column_chunk_pairs(basis):
-        part = (left.mT @ right).flatten(1)
-        gram.addmm_(part, part.T, alpha=1 if c == d else 2)
-    return gram
+        part = left.mT @ right
+        flat = part.flatten(1)
+        gram.addmm_(flat, flat.T, alpha=1 if c == d else 2)
+        parts.append(part)
+    return gram, parts
 
 
-def _pull_by_projectors(basis, weights):
+def _pull_by_projectors(basis, weights, parts):
     """V_i Σ_j weights_ij P_j, one pair of column ranges at a time."""
     pulled = torch.zeros_like(basis)
-    parts = pulled.tensor_split(-(-basis.shape[2] // _PROJECTOR_COLUMNS), dim=2)
-    for c, d, left, right in _column_chunk_pairs(basis):
-        # Forming a part again is a small share of the work and saves n E² numbers.
-        part = left.mT @ right
+    ranges = pulled.tensor_split(-(-basis.shape[2] // _PROJECTOR_COLUMNS), dim=2)
+    for (c, d, left, right), part in zip(
+        _column_chunk_pairs(basis), parts, strict=True
+    ):
         mixed = (weights @ part.flatten(1)).view_as(part)
-        parts[d].add_(left @ mixed)
+        ranges[d].baddbmm_(left, mixed)
         if c < d:
-            parts[c].add_(right @ mixed.mT)
+            ranges[c].baddbmm_(right, mixed.mT)
     return pulled

@@ -169,15 +169,11 @@ def test_chunks_and_routes_agree(monkeypatch, chunk):
     expected_pull = basis @ torch.einsum("ij,jef->ief", weights, projectors)
     monkeypatch.setattr(kernels, "_BLOCK_ROWS", 3 * chunk)
     monkeypatch.setattr(kernels, "_PROJECTOR_COLUMNS", chunk)
-    gram, blocks = kernels._gram_by_blocks(basis)
-    torch.testing.assert_close(gram, expected_gram)
-    torch.testing.assert_close(kernels._gram_by_projectors(basis), expected_gram)
-    torch.testing.assert_close(
-        kernels._pull_by_blocks(basis, weights, blocks), expected_pull
-    )
-    torch.testing.assert_close(
-        kernels._pull_by_projectors(basis, weights), expected_pull
-    )
+    for by in ("blocks", "projectors"):
+        gram, parts = getattr(kernels, f"_gram_by_{by}")(basis)
+        pulled = getattr(kernels, f"_pull_by_{by}")(basis, weights, parts)
+        torch.testing.assert_close(gram, expected_gram)
+        torch.testing.assert_close(pulled, expected_pull)
 
 
 @pytest.mark.parametrize("name", ["random", "matrices", "rank 4", "vectors"])
