@@ -1,0 +1,53 @@
+"""Losses of the clustering methods, as pure functions on tensors.
+
+Every loss is a quantity to **minimise** and returns a scalar attached to the graph. A
+batch with an empty cluster, one sample or one cluster gives a finite value and finite
+gradients. What is held constant (targets, centroids, assignments) is for the caller to
+detach.
+"""
+
+from deepcluster_sk.losses._directions import (
+    anchor_similarity_loss,
+    between_cluster_loss,
+    spherical_kmeans_loss,
+    within_cluster_loss,
+)
+from deepcluster_sk.losses._divergence import (
+    assignment_orthogonality,
+    cauchy_schwarz_loss,
+    simplex_corner_loss,
+)
+from deepcluster_sk.losses._embedded import (
+    assignment_entropy,
+    inverse_size_weights,
+    kl_divergence,
+    kmeans_loss,
+    softmax_assignment,
+    student_t_assignment,
+    target_distribution,
+)
+from deepcluster_sk.losses._reconstruction import (
+    mean_squared_error,
+    simplex_projection,
+    tensorized_cost,
+)
+
+__all__ = [
+    "anchor_similarity_loss",
+    "assignment_entropy",
+    "assignment_orthogonality",
+    "between_cluster_loss",
+    "cauchy_schwarz_loss",
+    "inverse_size_weights",
+    "kl_divergence",
+    "kmeans_loss",
+    "mean_squared_error",
+    "simplex_corner_loss",
+    "simplex_projection",
+    "softmax_assignment",
+    "spherical_kmeans_loss",
+    "student_t_assignment",
+    "target_distribution",
+    "tensorized_cost",
+    "within_cluster_loss",
+]
