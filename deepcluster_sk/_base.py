@@ -30,6 +30,7 @@ from deepcluster_sk._net import (
 )
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
+from deepcluster_sk.persistence import write_estimator
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.
@@ -428,6 +429,43 @@ class BaseDeepEstimator(
         """
         check_is_fitted(self)
         return -self._objective(self.net_, self._check_data(X))
+
+    # --- files ----------------------------------------------------------------
+
+    def save(self, path):
+        """Write the fitted estimator to a file, for ``deepcluster_sk.load``.
+
+        The file is in the safetensors format and holds arrays and plain values, no
+        code. It appears in one step: a process that is killed leaves the old file or
+        the new one.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; it is replaced if it exists.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to save yet.
+        TypeError
+            If the estimator is of a class that is not in ``deepcluster_sk``, or has
+            an attribute that is no plain data.
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    def _module_state(self):
+        """What makes a new network the fitted one, as arrays and plain values."""
+        return {"seed": self.net_.seed, "weights": dict(self.module_.state_dict())}
+
+    def _restore_module(self, state):
+        """Make ``net_`` and ``module_`` of a ``_module_state``."""
+        device = resolve_device(self.device)
+        net = self._make_net(self.n_features_in_, device, state["seed"])
+        net.module_.load_state_dict(state["weights"])
+        net.trim_for_prediction()
+        self.net_, self.module_ = net, net.module_
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

@@ -162,3 +162,11 @@ class BaseSolvedClusterer(BaseDeepClusterer):
         self._optimize(run)
         self._evaluate(run)
         return run
+
+    def _module_state(self):
+        return vars(self.module_)
+
+    def _restore_module(self, state):
+        self.net_ = Solution()
+        self.module_ = self.net_.module_
+        vars(self.module_).update(state)

@@ -98,7 +98,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         Orthonormal rows that span each cluster's subspace, in the embedding.
     affinity_matrix_ : csr_array of shape (n_samples, n_samples)
         The graph that was cut. It is there to be looked at, and is left out of
-        pickles and copies.
+        pickles, copies and files.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term. First the
         self-expression, per sample; then the objective after each refinement.
@@ -433,7 +433,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         Orthonormal rows that span each cluster's subspace of the code.
     affinity_matrix_ : csr_array of shape (n_samples, n_samples)
         The graph that was cut. It is there to be looked at, and is left out of
-        pickles and copies.
+        pickles, copies and files.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term.
     n_iter_ : int
