@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -148,18 +149,16 @@ def pack(value, tensors, name="content"):
     if isinstance(value, np.generic):
         if value.dtype.kind in "biufU" and value.dtype != np.longdouble:
             return {"scalar": [value.dtype.str, pack(value.item(), tensors)]}
-    elif value is None or isinstance(value, (bool, int, str)):
+    elif value is None or type(value) in (bool, int, str):
         return value
-    elif isinstance(value, float):
+    elif type(value) is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     elif isinstance(value, torch.device):
         return {"device": str(value)}
-    elif isinstance(value, os.PathLike):
-        return os.fspath(value)
-    elif isinstance(value, (list, tuple)):
+    elif type(value) in (list, tuple):
         parts = [pack(v, tensors, f"{name}/{i}") for i, v in enumerate(value)]
         return {"tuple": parts} if isinstance(value, tuple) else parts
-    elif isinstance(value, dict):
+    elif type(value) in (dict, OrderedDict):
         return {
             "dict": [
                 [pack(k, tensors), pack(v, tensors, f"{name}/{k}")]
@@ -167,7 +166,7 @@ def pack(value, tensors, name="content"):
             ]
         }
     elif isinstance(value, torch.Tensor):
-        return {"tensor": _store(value, tensors, name)}
+        return {"tensor": [*_store(value, tensors, name), str(value.device)]}
     elif isinstance(value, np.ndarray):
         return _pack_array(value, tensors, name)
     raise NotStorable(f"a {type(value).__qualname__} is not plain data")
@@ -220,7 +219,7 @@ def unpack(value, tensors):
     if tag == "dict":
         return {unpack(k, tensors): unpack(v, tensors) for k, v in stored}
     if tag == "tensor":
-        return _fetch(stored, tensors)
+        return _fetch(stored[:2], tensors).to(stored[2])
     if tag == "array":
         return _fetch(stored, tensors).numpy()
     if tag == "texts":

@@ -156,8 +156,10 @@ class BaseSolvedClusterer(BaseDeepClusterer):
     def _rows(self, X):
         return SolverRows(X)
 
-    def _one_run(self, rows, y, random_state):
-        seed = random_state.randint(np.iinfo(np.int32).max)
+    # Sweeps are few, and hold no state that could be noted between them.
+    checkpoint = None
+
+    def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
         self._optimize(run)
         self._evaluate(run)

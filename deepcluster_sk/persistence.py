@@ -1,6 +1,7 @@
 """Saved estimators: files of arrays and plain values, read without running code."""
 
 import inspect
+import os
 
 import deepcluster_sk
 from deepcluster_sk._container import MALFORMED, NotStorable, pack, read, write
@@ -30,6 +31,8 @@ def write_estimator(estimator, path):
         )
     parameters, left_out = {}, {}
     for key, value in estimator.get_params(deep=False).items():
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
         try:
             pack(value, {})
             parameters[key] = value
