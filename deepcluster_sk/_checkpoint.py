@@ -7,6 +7,7 @@ that was under way goes on from the last epoch that was noted.
 """
 
 import hashlib
+import inspect
 from collections import defaultdict
 from pathlib import Path
 from time import monotonic
@@ -328,7 +329,7 @@ def _attributes(owner):
         state = value
         if isinstance(value, torch.Generator):
             state = value.get_state()
-        elif hasattr(value, "state_dict"):
+        elif hasattr(value, "state_dict") and not inspect.isclass(value):
             state = value.state_dict()
         if _is_data(state):
             kept[name] = state

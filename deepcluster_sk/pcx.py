@@ -522,7 +522,9 @@ class PCX(DecoderMixin, BaseDeepClusterer):
 
         The first call, on an estimator that is not fitted, pretrains on its batch
         and places the centroids, so it should bring at least some hundred rows. There
-        is no burn-in. After ``fit``, training continues from where it ended.
+        is no burn-in. After ``fit``, training continues from where it ended, with a new
+        optimizer, as it does after ``deepcluster_sk.load``. ``checkpoint`` is for
+        ``fit`` alone.
 
         Parameters
         ----------
