@@ -180,6 +180,9 @@ class BaseDeepEstimator(
         "random_state": ["random_state"],
     }
 
+    # Methods without a network do not take it: their sweeps are few.
+    checkpoint = None
+
     # --- what a method defines ------------------------------------------------
 
     def _module_spec(self, n_features):

@@ -156,9 +156,6 @@ class BaseSolvedClusterer(BaseDeepClusterer):
     def _rows(self, X):
         return SolverRows(X)
 
-    # Sweeps are few, and hold no state that could be noted between them.
-    checkpoint = None
-
     def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
         self._optimize(run)
