@@ -8,6 +8,7 @@ from deepcluster_sk.dec import DEC, IDEC
 from deepcluster_sk.dictionary import DeepDictionaryClustering
 from deepcluster_sk.discriminative import DiscriminativeClustering
 from deepcluster_sk.pcx import PCX
+from deepcluster_sk.persistence import load
 from deepcluster_sk.subspace import DeepSubspaceClustering, SparseSubspaceClustering
 from deepcluster_sk.tensorized import TensorizedAutoencoder
 from deepcluster_sk.transform import DeepTransformClustering
@@ -29,4 +30,5 @@ __all__ = [
     "SparseSubspaceClustering",
     "TensorizedAutoencoder",
     "__version__",
+    "load",
 ]

@@ -1,7 +1,9 @@
 """The one ``fit``: validation, seeds, phases, several starts, the predict path."""
 
 import numbers
+import os
 import warnings
+from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
 
@@ -20,6 +22,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 
 from deepcluster_sk._callbacks import Progress, history_rows
+from deepcluster_sk._checkpoint import Checkpoint, describe
 from deepcluster_sk._net import (
     BLOCK_BYTES,
     ClusterNet,
@@ -30,6 +33,7 @@ from deepcluster_sk._net import (
 )
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
+from deepcluster_sk.persistence import write_estimator
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.
@@ -94,9 +98,11 @@ class Run:
         Rows of ``history_`` so far.
     n_reseeded : int
         How often a method started a dead cluster again; a warning will say so.
+    checkpoint : RunCheckpoint or None
+        Where the state is noted.
     """
 
-    def __init__(self, net, rows, y, random_state, callbacks, verbose):
+    def __init__(self, net, rows, y, random_state, callbacks, verbose, checkpoint=None):
         self.net = net
         self.rows = rows
         self.y = y
@@ -106,6 +112,7 @@ class Run:
         self.history = []
         self.n_iter = 0
         self.n_reseeded = 0
+        self.checkpoint = checkpoint
 
     @property
     def module(self):
@@ -130,7 +137,10 @@ class Run:
         if self.verbose:
             callbacks.append(Progress(phase.name, phase.epochs))
         net.callbacks_ = [(type(c).__name__, c.initialize() or c) for c in callbacks]
-        net.partial_fit(self.rows, epochs=phase.epochs)
+        if self.checkpoint is None:
+            net.partial_fit(self.rows, epochs=phase.epochs)
+        else:
+            self.checkpoint.train(self, phase.epochs)
         self.record(history_rows(net.history, phase.name))
 
     def record(self, rows):
@@ -165,9 +175,13 @@ class BaseDeepEstimator(
         "tol": [Interval(numbers.Real, 0, None, closed="left")],
         "device": [str, torch.device],
         "callbacks": [list, tuple, None],
+        "checkpoint": [str, os.PathLike, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    # Methods without a network do not take it: their sweeps are few.
+    checkpoint = None
 
     # --- what a method defines ------------------------------------------------
 
@@ -235,26 +249,49 @@ class BaseDeepEstimator(
         y = self._validate_target(X, y)
         rows = self._rows(X)
         random_state = check_random_state(self.random_state)
-        best = None
-        for _ in range(self._n_runs()):
-            run = self._one_run(rows, y, random_state)
-            if best is None or run.objective < best.objective:
-                best = run
-        self._keep(best)
+        largest = np.iinfo(np.int32).max
+        seeds = [random_state.randint(largest) for _ in range(self._n_runs())]
+        with self._runs(X, y, rows, seeds) as runs:
+            best = None
+            for seed, checkpoint in runs:
+                run = self._one_run(rows, y, seed, checkpoint)
+                if best is None or run.objective < best.objective:
+                    best = run
+            self._keep(best)
+
+    @contextmanager
+    def _runs(self, X, y, rows, seeds):
+        """Seeds and checkpoints of the runs; a fit that has ended needs no checkpoint.
+
+        With a checkpoint these are the runs that may still matter.
+        """
+        if self.checkpoint is None:
+            yield [(seed, None) for seed in seeds]
+            return
+        fit = describe(self, X, y, rows.device)
+        checkpoint = Checkpoint(self.checkpoint, fit, seeds)
+        try:
+            yield checkpoint.runs()
+        except ConvergenceError:  # it would only come again
+            checkpoint.remove()
+            raise
+        checkpoint.remove()
 
     def _rows(self, X):
         """Validated data, ready for training; the same for all runs."""
         device = resolve_device(self.device)
         return (StreamedRows if is_streamed(X) else Rows)(X, device)
 
-    def _one_run(self, rows, y, random_state):
-        seed = random_state.randint(np.iinfo(np.int32).max)
+    def _one_run(self, rows, y, seed, checkpoint):
         net = self._make_net(rows.X.shape[1], rows.device, seed)
         private = np.random.RandomState(seed)
-        run = Run(net, rows, y, private, self.callbacks or (), self.verbose)
+        callbacks = self.callbacks or ()
+        run = Run(net, rows, y, private, callbacks, self.verbose, checkpoint)
         self._optimize(run)
         self._warn_of_reseeding(run, stacklevel=6)
         self._evaluate(run)
+        if checkpoint is not None:
+            checkpoint.end(run.objective)
         return run
 
     def _warn_of_reseeding(self, run, stacklevel):
@@ -428,6 +465,47 @@ class BaseDeepEstimator(
         """
         check_is_fitted(self)
         return -self._objective(self.net_, self._check_data(X))
+
+    # --- files ----------------------------------------------------------------
+
+    def save(self, path):
+        """Write the fitted estimator to a file, for ``deepcluster_sk.load``.
+
+        The file is in the safetensors format and holds arrays and plain values, no
+        code. It appears in one step: a process that is killed leaves the old file or
+        the new one.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; it is replaced if it exists.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to save yet.
+        TypeError
+            If the estimator is of a class that is not in ``deepcluster_sk``, or has
+            an attribute that is no plain data.
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    def _module_state(self):
+        """What makes a new network the fitted one, as arrays and plain values."""
+        weights = self.module_.state_dict()
+        return {
+            "seed": self.net_.seed,
+            "weights": {name: value.cpu() for name, value in weights.items()},
+        }
+
+    def _restore_module(self, state):
+        """Make ``net_`` and ``module_`` of a ``_module_state``."""
+        device = resolve_device(self.device)
+        net = self._make_net(self.n_features_in_, device, state["seed"])
+        net.module_.load_state_dict(state["weights"])
+        net.trim_for_prediction()
+        self.net_, self.module_ = net, net.module_
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

@@ -153,7 +153,7 @@ class Progress(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Advance it by one epoch."""
         self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.4g}")
-        self.bar_.update()
+        self.bar_.update(len(net.history) - self.bar_.n)
 
     def on_train_end(self, net, **kwargs):
         """Close it."""

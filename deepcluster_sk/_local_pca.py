@@ -36,14 +36,14 @@ def leading_directions(R, n_components, random_state):
     h = n_components
     if d <= DENSE_SIZE:
         V = eigh(R.T @ R, subset_by_index=(d - h, d - 1))[1]
-        return V[:, ::-1].T
+        return np.ascontiguousarray(V[:, ::-1].T)
     if n <= DENSE_SIZE:
         Vt = np.linalg.svd(R, full_matrices=False)[2][:h]
         # The orthogonal factor is orthonormal even where columns are dependent.
         return np.linalg.qr(np.hstack([Vt.T, np.eye(d, h)]))[0][:, :h].T
     scatter = LinearOperator((d, d), matvec=lambda v: R.T @ (R @ v), dtype=R.dtype)
     values, V = eigsh(scatter, k=h, v0=random_state.uniform(-1, 1, d))
-    return V[:, np.argsort(values)[::-1]].T
+    return np.ascontiguousarray(V[:, np.argsort(values)[::-1]].T)
 
 
 def projection_cost(X, centers, bases, penalty):

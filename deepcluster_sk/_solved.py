@@ -156,9 +156,16 @@ class BaseSolvedClusterer(BaseDeepClusterer):
     def _rows(self, X):
         return SolverRows(X)
 
-    def _one_run(self, rows, y, random_state):
-        seed = random_state.randint(np.iinfo(np.int32).max)
+    def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
         self._optimize(run)
         self._evaluate(run)
         return run
+
+    def _module_state(self):
+        return vars(self.module_)
+
+    def _restore_module(self, state):
+        self.net_ = Solution()
+        self.module_ = self.net_.module_
+        vars(self.module_).update(state)

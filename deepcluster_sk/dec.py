@@ -259,6 +259,10 @@ class DEC(_BaseDEC):
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
+    checkpoint : str, path-like or None, default=None
+        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        same call then ends as an uninterrupted one, on the CPU bit for bit. What was
+        noted is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -369,6 +373,7 @@ class DEC(_BaseDEC):
         tol=1e-3,
         device="auto",
         callbacks=None,
+        checkpoint=None,
         verbose=0,
         random_state=None,
     ):
@@ -393,6 +398,7 @@ class DEC(_BaseDEC):
         self.tol = tol
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 
@@ -467,6 +473,10 @@ class IDEC(DecoderMixin, _BaseDEC):
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
+    checkpoint : str, path-like or None, default=None
+        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        same call then ends as an uninterrupted one, on the CPU bit for bit. What was
+        noted is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -573,6 +583,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         tol=1e-3,
         device="auto",
         callbacks=None,
+        checkpoint=None,
         verbose=0,
         random_state=None,
     ):
@@ -598,6 +609,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.tol = tol
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 

@@ -321,6 +321,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
+    checkpoint : str, path-like or None, default=None
+        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        same call then ends as an uninterrupted one, on the CPU bit for bit. What was
+        noted is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -426,6 +430,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         tol=1e-5,
         device="auto",
         callbacks=None,
+        checkpoint=None,
         verbose=0,
         random_state=None,
     ):
@@ -453,6 +458,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         self.tol = tol
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 

@@ -264,6 +264,10 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
+    checkpoint : str, path-like or None, default=None
+        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        same call then ends as an uninterrupted one, on the CPU bit for bit. What was
+        noted is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -389,6 +393,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         tol=1e-4,
         device="auto",
         callbacks=None,
+        checkpoint=None,
         verbose=0,
         random_state=None,
     ):
@@ -417,6 +422,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.tol = tol
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 
@@ -516,7 +522,9 @@ class PCX(DecoderMixin, BaseDeepClusterer):
 
         The first call, on an estimator that is not fitted, pretrains on its batch
         and places the centroids, so it should bring at least some hundred rows. There
-        is no burn-in. After ``fit``, training continues from where it ended.
+        is no burn-in. After ``fit``, training continues from where it ended, with a new
+        optimizer, as it does after ``deepcluster_sk.load``. ``checkpoint`` is for
+        ``fit`` alone.
 
         Parameters
         ----------

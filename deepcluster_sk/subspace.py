@@ -98,7 +98,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         Orthonormal rows that span each cluster's subspace, in the embedding.
     affinity_matrix_ : csr_array of shape (n_samples, n_samples)
         The graph that was cut. It is there to be looked at, and is left out of
-        pickles and copies.
+        pickles, copies and files.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term. First the
         self-expression, per sample; then the objective after each refinement.
@@ -417,6 +417,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
+    checkpoint : str, path-like or None, default=None
+        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        same call then ends as an uninterrupted one, on the CPU bit for bit. What was
+        noted is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -433,7 +437,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         Orthonormal rows that span each cluster's subspace of the code.
     affinity_matrix_ : csr_array of shape (n_samples, n_samples)
         The graph that was cut. It is there to be looked at, and is left out of
-        pickles and copies.
+        pickles, copies and files.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term.
     n_iter_ : int
@@ -521,6 +525,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         tol=1e-4,
         device="auto",
         callbacks=None,
+        checkpoint=None,
         verbose=0,
         random_state=None,
     ):
@@ -544,6 +549,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.tol = tol
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 

@@ -90,7 +90,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         The transforms, first layer first.
     affinity_matrix_ : csr_array of shape (n_samples, n_samples)
         The graph that was cut. It is there to be looked at, and is left out of
-        pickles and copies.
+        pickles, copies and files.
     history_ : list of dict
         One row a sweep: "phase", "epoch", "loss" and each loss term: "transform",
         "transform_penalty", "self_expression" and "expression_penalty", per sample.

@@ -18,6 +18,11 @@ PUBLIC = re.findall(
     r"^   (deepcluster_sk\.\S+)$", (DOCS / "api.rst").read_text("utf-8"), re.M
 )
 MODULES = ("losses", "kernels", "solvers", "metrics", "plotting", "exceptions")
+ESTIMATORS = [
+    name
+    for name in deepcluster_sk.__all__
+    if inspect.isclass(getattr(deepcluster_sk, name))
+]
 NOT_CHECKED = {
     "SA01": "a See Also section is there where it helps",
     "ES01": "a summary that says it all needs no second one",
@@ -67,7 +72,7 @@ def test_the_reference_lists_what_is_public():
     assert names - {"deepcluster_sk.__version__"} <= set(PUBLIC)
 
 
-@pytest.mark.parametrize("name", deepcluster_sk.__all__[:-1])
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_user_guide_speaks_of_every_estimator(name):
     pages = {*DOCS.glob("*.rst")} - {DOCS / "api.rst"}
     assert any(f":class:`{name}`" in page.read_text("utf-8") for page in pages)
@@ -136,7 +141,6 @@ OF_THE_METHOD = {
     "penalty",
     "regularization",
 }
-ESTIMATORS = [name for name in deepcluster_sk.__all__ if name != "__version__"]
 
 
 @cache

@@ -307,3 +307,12 @@ class _UserAutoencoder(Autoencoder):
             forth, back = self.forth.cpu().double() @ forth, back @ before
         like = next(self.parameters())
         self.shift, self.forth, self.back = (t.to(like) for t in (shift, forth, back))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        """Coordinates are there only where they were changed."""
+        for name in ("shift", "forth", "back"):
+            stored = state_dict.get(prefix + name)
+            if stored is not None:
+                stored = torch.empty_like(stored).to(next(self.parameters()))
+            setattr(self, name, stored)
+        super()._load_from_state_dict(state_dict, prefix, *args)

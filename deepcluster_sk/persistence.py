@@ -1,0 +1,150 @@
+"""Saved estimators: files of arrays and plain values, read without running code."""
+
+import inspect
+import os
+
+import deepcluster_sk
+from deepcluster_sk._container import MALFORMED, NotStorable, pack, read, write
+
+__all__ = ["load"]
+
+KIND = "a fitted estimator"
+# What a file may lack, and what may differ on another machine.
+REPLACEABLE = ("architecture", "optimizer", "device", "callbacks", "random_state")
+# Fitted state besides the public attributes.
+HIDDEN = ("_n_features_out", "_sklearn_output_config")
+
+
+def write_estimator(estimator, path):
+    """Save a fitted estimator; ``estimator.save`` for all of them.
+
+    Parameters
+    ----------
+    estimator : BaseDeepEstimator
+    path : str or path-like
+    """
+    name = type(estimator).__name__
+    if _estimators().get(name) is not type(estimator):
+        raise TypeError(
+            f"{type(estimator).__module__}.{name} is no estimator of deepcluster_sk: "
+            "load could not find it. Use pickle."
+        )
+    parameters, left_out = {}, {}
+    for key, value in estimator.get_params(deep=False).items():
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        try:
+            pack(value, {})
+            parameters[key] = value
+        except NotStorable:
+            if key not in REPLACEABLE:
+                raise
+            left_out[key] = getattr(value, "__qualname__", type(value).__qualname__)
+    state = estimator.__getstate__()
+    fitted = {
+        key: value
+        for key, value in state.items()
+        if key in HIDDEN or (key.endswith("_") and key[0] != "_")
+    }
+    del fitted["net_"], fitted["module_"]
+    content = {
+        "class": name,
+        "parameters": parameters,
+        "left_out": left_out,
+        "fitted": fitted,
+        "module": estimator._module_state(),
+    }
+    write(path, KIND, deepcluster_sk.__version__, content)
+
+
+def load(path, **parameters):
+    """Load an estimator that its method ``save`` has written.
+
+    No code that is in the file is run, and none that it names is imported: it holds
+    arrays and plain values, as safetensors and JSON. The estimator predicts what
+    the saved one did, bit for bit on the same kind of machine.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    **parameters : dict
+        Constructor parameters in the place of those in the file: ``architecture``,
+        ``optimizer``, ``device``, ``callbacks`` or ``random_state``. The file cannot
+        hold code, so a callable architecture or optimizer, callbacks and a
+        RandomState that the saved estimator had must be passed; ``callbacks=None``
+        will do.
+
+    Returns
+    -------
+    estimator : estimator of ``deepcluster_sk``
+        Fitted. What only training needs is not in the file, as it is not in an
+        estimator after ``fit``: ``PCX.partial_fit`` goes on from the saved network
+        with a new optimizer.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the file is damaged or was cut off, is of another kind or of a later
+        format, or does not fit the parameters that are passed or missing.
+
+    Notes
+    -----
+    The checksum tells damage from data; whoever can write the file can also write
+    another checksum. Even then the file can only bring other numbers.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import deepcluster_sk
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = deepcluster_sk.TensorizedAutoencoder(3, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "model.safetensors"
+    ...     model.save(path)
+    ...     again = deepcluster_sk.load(path)
+    >>> bool((again.predict(X) == model.labels_).all())
+    True
+    """
+    content = read(path, KIND)
+    try:
+        name = content["class"]
+        known, left_out = content["parameters"], content["left_out"]
+        fitted, module = content["fitted"], content["module"]
+        if name not in _estimators():
+            raise ValueError(f"deepcluster_sk has no estimator {name!r}")
+        _check_replacements(name, {**known, **left_out}, left_out, parameters)
+        estimator = _estimators()[name](**{**known, **parameters})
+        estimator._validate_params()
+        vars(estimator).update(fitted)
+        estimator._restore_module(module)
+    except MALFORMED as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from error
+    return estimator
+
+
+def _estimators():
+    """Public estimators by name: a file's name is looked up here and nowhere else."""
+    public = {name: getattr(deepcluster_sk, name) for name in deepcluster_sk.__all__}
+    return {name: found for name, found in public.items() if inspect.isclass(found)}
+
+
+def _check_replacements(name, known, left_out, parameters):
+    """Refuse parameters that may not be replaced, and the lack of those that must."""
+    for key in parameters:
+        if key not in REPLACEABLE or key not in known:
+            raise ValueError(
+                f"{key!r} of a fitted {name} cannot be replaced; only "
+                f"{', '.join(k for k in REPLACEABLE if k in known)} can"
+            )
+    missing = {key: what for key, what in left_out.items() if key not in parameters}
+    if missing:
+        was = ", ".join(f"{key}={what}" for key, what in missing.items())
+        wanted = ", ".join(f"{key}=..." for key in missing)
+        raise ValueError(
+            f"the {name} was made with {was}, which a file cannot hold: pass {wanted} "
+            "to load"
+        )
