@@ -24,10 +24,13 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin
-from deepcluster_sk._criteria import Reconstruction
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import kmeans_start
+from deepcluster_sk.building import (
+    BaseDeepClusterer,
+    DecoderMixin,
+    Phase,
+    Reconstruction,
+    kmeans_start,
+)
 from deepcluster_sk.modules import CentroidAutoencoder
 from deepcluster_sk.plotting import LossDisplay
 
