@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from instances import CLUSTERERS, SMALL
 from sklearn.base import clone, is_clusterer
@@ -66,16 +66,16 @@ def model_is_wider(estimator, X):
 
 def reasons(estimator, X):
     """Pattern of the error that fitting this data may meet; None: it must work."""
-    if not np.isfinite(X).all():
-        return "infinity or a value too large"
     k = getattr(estimator, "n_clusters", 1)
-    if len(X) < k:
-        return rf"n_samples={len(X)} should be >= n_clusters={k}"
-    if isinstance(estimator, DDC) and len(X) < 2:
-        return "n_samples=1 should be >= 2"
-    if model_is_wider(estimator, X):
-        return "must be at most n_features"
-    return "[sS]cale the data" if np.abs(X).max() > LARGE else None
+    needs_two = isinstance(estimator, DDC)
+    holds = {
+        "infinity or a value too large": not np.isfinite(X).all(),
+        rf"n_samples={len(X)} should be >= n_clusters={k}": len(X) < k,
+        "n_samples=1 should be >= 2": needs_two and len(X) < 2,
+        "must be at most n_features": model_is_wider(estimator, X),
+        "[sS]cale the data": np.abs(X).max() > LARGE,
+    }
+    return "|".join(pattern for pattern, met in holds.items() if met) or None
 
 
 def attempt(function, *args):
@@ -83,7 +83,7 @@ def attempt(function, *args):
     start, error, result = time.process_time(), None, None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", "X has feature names")
+        warnings.filterwarnings("ignore", "X (has|does not have valid) feature names")
         warnings.simplefilter("always", ClusterCollapseWarning)
         warnings.simplefilter("always", DataConversionWarning)
         try:
@@ -156,6 +156,7 @@ def same(said, other):
 
 
 @given(estimators, st.integers(1, 6), cases(), st.sampled_from(sorted(TARGETS)))
+@example("DCN", 1, Case("normal", 1, 1, 0, "float32", "reversed"), "none")
 def test_fit_gives_a_result_or_a_clear_error(name, k, case, target):
     X, data = as_float32(case), case.data()
     before = content(data)
@@ -175,12 +176,14 @@ def test_fit_gives_a_result_or_a_clear_error(name, k, case, target):
         assert np.array_equal(said["predict"], model.labels_)
         used = len(np.unique(model.labels_))
         assert used == k or ClusterCollapseWarning in warned
+    assert not re.search("n_samples|infinity", pattern or "")
     plain = make(name, k)
     assert attempt(plain.fit, X)[1] is None
     assert same(said, check_results(plain, X, case.n, pattern))
 
 
 @given(estimators, st.sampled_from([0, -20, 10]), cases(columns=st.just(3)))
+@example("DCN", 0, Case("normal", 1, 3, 0, "float32", "reversed"))
 def test_new_data_gives_a_result_or_a_clear_error(name, exponent, case):
     model, size = fitted(name, exponent)
     X, data = as_float32(case), case.data()
@@ -191,6 +194,39 @@ def test_new_data_gives_a_result_or_a_clear_error(name, exponent, case):
         pattern = "Scale the data"
     said = check_results(model, data, case.n, pattern)
     assert same(said, check_results(model, X, case.n, pattern))
+    if hasattr(model, "inverse_transform") and "transform" in said:
+        decoded, error, _ = attempt(model.inverse_transform, said["transform"])
+        if error is not None:
+            expect(error, pattern)
+        else:
+            assert np.isfinite(decoded).all()
+
+
+@given(
+    st.sampled_from(["PCX", "PCX-imbalanced"]),
+    st.integers(1, 4),
+    st.lists(cases(columns=st.just(3)), min_size=1, max_size=3),
+)
+def test_a_stream_of_any_batches_keeps_a_whole_model(name, k, batches):
+    model, largest = make(name, k), 0
+    for case in batches:
+        X, data = as_float32(case), case.data()
+        before = content(data)
+        was_fitted = hasattr(model, "net_")
+        _, error, _ = attempt(model.partial_fit, data)
+        assert content(data) == before
+        largest = max(largest, np.abs(X).max())
+        pattern = reasons(model, X)
+        if was_fitted:
+            # Units are those of the first batch, which a later one may be far from.
+            pattern = "infinity|[sS]cale the data" if largest > 1e4 else None
+        if error is not None:
+            expect(error, pattern)
+            kept = was_fitted and isinstance(error, ValueError)
+            assert hasattr(model, "net_") == kept
+            assert kept or not [n for n in vars(model) if n.endswith("_")]
+        elif np.isfinite(X).all():
+            check_results(model, data, case.n, pattern)
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
