@@ -270,9 +270,10 @@ class BaseDeepEstimator(
     def _warn_of_reseeding(self, run, stacklevel):
         """Tell the user of clusters that lost all samples."""
         if run.n_reseeded:
+            times = "once" if run.n_reseeded == 1 else f"{run.n_reseeded} times"
             warnings.warn(
-                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
-                "its samples and was started again from others.",
+                f"A cluster of {type(self).__name__} lost all its samples and was "
+                f"started again from others, {times}.",
                 ClusterCollapseWarning,
                 stacklevel=stacklevel,
             )

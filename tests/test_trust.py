@@ -4,21 +4,30 @@ Hypothesis draws an estimator and data. ``--hypothesis-profile=thorough`` looks
 for longer, and elsewhere each time; see CONTRIBUTING.md.
 """
 
+import os
+import pickle
 import re
+import subprocess
+import sys
 import time
 import traceback
 import warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from instances import CLUSTERERS, SMALL
+from instances import CLUSTERERS, GRADIENT, SMALL
 from sklearn.base import clone, is_clusterer
 from sklearn.exceptions import DataConversionWarning
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 from trust_cases import REFUSED, TARGETS, Case, cases, refused
 
+import deepcluster_sk
 from deepcluster_sk import DDC
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 
@@ -97,11 +106,11 @@ def attempt(function, *args):
 
 def check_origin(error):
     """An error of ours, or of scikit-learn's validation: not from somewhere within."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if "/deepcluster_sk/" in f.filename]
+    frames = [f.f_code for f, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [code for code in frames if "/deepcluster_sk/" in code.co_filename]
     assert ours
     validation = {"_check_data", "_check_streamed", "inverse_transform"}
-    if frames[-1] != ours[-1] and ours[-1].name not in validation:
+    if frames[-1] != ours[-1] and ours[-1].co_name not in validation:
         raise AssertionError("an error from within") from error
 
 
@@ -278,3 +287,137 @@ def test_digits_that_float32_does_not_have_are_announced(name):
         make(name, 3).fit(lost * [1, 0])
     for told in (blobs, np.full((9, 3), 0.1), lost * [0, 1]):
         assert DataConversionWarning not in attempt(make(name, 3).fit, told)[2]
+
+
+class FirstBad(Callback):
+    """Remember the phase and epoch of the first batch whose loss is not finite."""
+
+    def on_batch_end(self, net, **kwargs):
+        loss = net.history[-1, "batches", -1, "train_loss"]
+        if not np.isfinite(loss) and not hasattr(self, "when_"):
+            self.when_ = net.phase_, len(net.history)
+
+
+@pytest.mark.parametrize("lr", [1e6, 1e30])
+@pytest.mark.parametrize("name", GRADIENT)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_divergence_ends_in_the_epoch_in_which_it_begins(name, lr, blobs):
+    watch = FirstBad()
+    model = clone(SMALL[name]).set_params(
+        optimizer="sgd", lr=lr, max_epochs=30, tol=0, callbacks=[watch]
+    )
+    try:
+        model.fit(blobs[0])
+    except ConvergenceError as error:
+        phase, epoch = watch.when_
+        assert f"in phase {phase!r}, epoch {epoch}, the loss term" in str(error)
+        assert not [n for n in vars(model) if n.endswith("_")]
+    else:  # orthonormal weights, or gradients that are clipped
+        assert lr < 1e30
+        assert name in ("DDC", "DDC-tensor", "TensorizedAutoencoder-linear-gradient")
+        assert not hasattr(watch, "when_")
+        check_results(model, blobs[0], 90)
+
+
+class MergeCenters(Callback):
+    """As clusters begin to be learned, put all of them in the same place."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if net.phase_.startswith("pretrain") or hasattr(self, "done_"):
+            return
+        self.done_ = True
+        module = net.module_
+        with torch.no_grad():
+            for tensor in (
+                getattr(module, "centers", None),
+                getattr(module, "projections", None),
+                getattr(getattr(module, "output", None), "weight", None),
+                getattr(getattr(module, "output", None), "bias", None),
+            ):
+                if tensor is not None:
+                    tensor.copy_(tensor[:1].expand_as(tensor).clone())
+
+
+@pytest.mark.parametrize("name", [n for n in CLUSTERERS if n in GRADIENT])
+def test_clusters_that_fall_together_are_parted_or_announced(name, blobs):
+    merge = MergeCenters()
+    model = clone(SMALL[name]).set_params(callbacks=[merge])
+    _, error, warned = attempt(model.fit, blobs[0])
+    assert error is None
+    assert hasattr(merge, "done_")
+    used = len(np.unique(model.labels_))
+    assert used == 3 or ClusterCollapseWarning in warned
+    # From rows that differ, methods that start clusters again get them all back.
+    if name.startswith(("DCN", "DDC", "DEC", "IDEC", "PCX", "Discriminative")):
+        assert used == 3
+
+
+@pytest.mark.parametrize("name", CLUSTERERS)
+@pytest.mark.parametrize("n_distinct", [1, 2])
+def test_fewer_distinct_rows_than_clusters_is_announced(name, n_distinct):
+    X = np.repeat(np.eye(2, 3)[:n_distinct], 20, axis=0)
+    model = clone(SMALL[name])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ClusterCollapseWarning)
+        model.fit(X)
+    assert f"uses {n_distinct} of 3 clusters" in str(caught[-1].message)
+    # Equal rows are never told apart.
+    assert len(np.unique(model.labels_)) == n_distinct
+
+
+SCRIPT = """
+import hashlib, pickle, sys, warnings
+import numpy as np
+from instances import SMALL
+from sklearn.base import clone
+
+def digest(model, X):
+    parts = [model.transform(X), getattr(model, "labels_", np.zeros(0))]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(p) for p in parts)).hexdigest()
+
+warnings.simplefilter("ignore")
+X = np.load(sys.argv[1])
+for name in sys.argv[2:]:
+    model = clone(SMALL[name]).fit(X)
+    print(name, digest(model, X), digest(pickle.loads(pickle.dumps(model)), X))
+    print(name, digest(pickle.load(open(f"{sys.argv[1]}.{name}.pkl", "rb")), X))
+"""
+
+
+def test_another_process_finds_the_same(tmp_path, blobs):
+    names = ["DEC", "PCX", "DDC", "TensorizedAutoencoder-exact", "Autoencoder"]
+    names += ["SparseSubspaceClustering", "DeepDictionaryClustering-kmeans"]
+    path = tmp_path / "X.npy"
+    np.save(path, blobs[0])
+    scope = {}
+    exec(SCRIPT.split("warnings.simplefilter")[0], scope)
+    expected = []
+    for name in names:
+        model = clone(SMALL[name]).fit(blobs[0])
+        digest = scope["digest"](model, blobs[0])
+        expected += [f"{name} {digest} {digest}", f"{name} {digest}"]
+        Path(f"{path}.{name}.pkl").write_bytes(pickle.dumps(model))
+    package = Path(deepcluster_sk.__file__).parents[1]
+    folders = [str(Path(__file__).parent), str(package)]
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(path), *names],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.split("\n")[:-1] == expected, result.stderr
+
+
+@pytest.mark.parametrize("name", ["IDEC", "SparseSubspaceClustering"])
+def test_grid_search_in_other_processes_finds_the_same(name, blobs):
+    grid = {"n_clusters": [2, 3]}
+    here, there = (
+        GridSearchCV(SMALL[name], grid, cv=2, n_jobs=n, error_score="raise")
+        for n in (1, 2)
+    )
+    here.fit(blobs[0])
+    there.fit(blobs[0])
+    scores = [search.cv_results_["mean_test_score"] for search in (here, there)]
+    assert np.array_equal(*scores)
+    assert np.array_equal(here.predict(blobs[0]), there.predict(blobs[0]))
