@@ -11,6 +11,8 @@ from sklearn.utils import _safe_indexing
 CHECKED_ROWS = 4096
 # Rounding to float32 may move the rows by this much, relative to their spread.
 TOLERANCE = 2**-8
+# How NumPy's errors begin that do not say what could not be converted.
+NUMPY_SAYS = ("could not convert", "setting an array element", "float() argument")
 
 
 @contextmanager
@@ -35,8 +37,7 @@ def conversion(X, name="X"):
     if np.ma.is_masked(X):
         raise ValueError(
             f"{name} is a masked array with masked entries, which would count like the "
-            "others. Fill or remove them first, for example by "
-            "sklearn.impute.SimpleImputer."
+            "others. Fill them first, for example by X.filled(0), or drop their rows."
         )
     array = X[:1].to_numpy() if hasattr(X, "to_numpy") else X
     if getattr(getattr(array, "dtype", None), "kind", None) in ("m", "M"):
@@ -47,6 +48,11 @@ def conversion(X, name="X"):
     try:
         with np.errstate(over="ignore"):
             yield
+    except (TypeError, ValueError) as error:
+        if not str(error).startswith(NUMPY_SAYS):
+            raise
+        message = f"{name} must be a matrix of real numbers: {error}"
+        raise type(error)(message) from error
     except OverflowError as error:  # of Python's integers
         raise ValueError(
             f"Input {name} contains an integer that is too large for dtype('float32')."

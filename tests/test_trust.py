@@ -289,6 +289,23 @@ def test_digits_that_float32_does_not_have_are_announced(name):
         assert DataConversionWarning not in attempt(make(name, 3).fit, told)[2]
 
 
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_a_graph_without_a_best_cut_is_always_cut_alike():
+    X = Case("one-hot", 13, 2, seed=1).data()
+    model = make("DeepTransformClustering-deep", 2)
+    labels = [model.fit(X).labels_.tolist() for _ in range(8)]
+    assert labels == 8 * labels[:1]
+
+
+@pytest.mark.parametrize(
+    "name", ["TensorizedAutoencoder-exact", "DeepTransformClustering"]
+)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_many_equal_rows_of_many_features(name):
+    X = np.ones((401, 401))
+    assert np.isfinite(make(name, 2).fit(X).transform(X)).all()
+
+
 class FirstBad(Callback):
     """Remember the phase and epoch of the first batch whose loss is not finite."""
 
