@@ -242,7 +242,7 @@ def test_a_stream_of_any_batches_keeps_a_whole_model(name, k, batches):
 def test_what_is_no_matrix_of_numbers_is_refused(kind):
     for name in SMALL:
         unfitted, (model, _) = make(name, 3), fitted(name)
-        for method in ("fit", "partial_fit", *METHODS):
+        for method in ("fit", "partial_fit", "predict", "transform", "score"):
             bound = getattr(unfitted if "fit" in method else model, method, None)
             if bound is None:
                 continue
