@@ -389,14 +389,17 @@ class BaseDeepEstimator(
 
     def _check_data(self, X, reset=False):
         """Validate data, to predict on unless ``reset``."""
+        streamed = self._streams and is_streamed(X)
         with conversion(X):
-            if self._streams and is_streamed(X):
+            if streamed:
                 checked = self._check_streamed(X, reset)
             else:
                 checked = validate_data(
                     self, X, dtype=np.float32, order="C", reset=reset
                 )
         if reset:
+            # What stays on disk is never read at once.
+            X = X[: rows_per(BLOCK_BYTES, X)] if streamed else X
             warn_of_lost_digits(X, type(self).__name__)
         return checked
 
