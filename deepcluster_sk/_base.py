@@ -31,6 +31,7 @@ from deepcluster_sk._net import (
     is_streamed,
     rows_per,
 )
+from deepcluster_sk._precision import conversion, warn_of_lost_digits
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
 from deepcluster_sk.persistence import write_estimator
@@ -73,6 +74,15 @@ def resolve_device(device):
             f"device={device!r} cannot be used here: {error}. Use 'auto' or 'cpu'."
         ) from error
     return resolved
+
+
+def smallest(values):
+    """Position of the smallest value of each row, ``(n, k) -> (n,)``.
+
+    -1 where it is not finite: such a row has no cluster, and must get no label.
+    """
+    value, position = values.min(1)
+    return torch.where(value.isfinite(), position, -1)
 
 
 def add_noise(noise_std, x, generator):
@@ -297,21 +307,36 @@ class BaseDeepEstimator(
     def _warn_of_reseeding(self, run, stacklevel):
         """Tell the user of clusters that lost all samples."""
         if run.n_reseeded:
+            times = "once" if run.n_reseeded == 1 else f"{run.n_reseeded} times"
             warnings.warn(
-                f"{run.n_reseeded} times a cluster of {type(self).__name__} lost all "
-                "its samples and was started again from others.",
+                f"A cluster of {type(self).__name__} lost all its samples and was "
+                f"started again from others, {times}.",
                 ClusterCollapseWarning,
                 stacklevel=stacklevel,
             )
 
     def _evaluate(self, run):
         """Fill in what is known of a run once it is trained."""
+        if isinstance(run.module, torch.nn.Module):
+            self._check_network(run.module)
         run.objective = self._objective(run.net, run.rows)
         if not np.isfinite(run.objective):
-            raise ConvergenceError(
-                f"Training diverged: the objective at the end is {run.objective}. "
-                "Lower lr, or scale the data."
-            )
+            self._diverged(f"the objective at the end is {run.objective}")
+
+    def _check_network(self, module):
+        """Refuse a network that maps everything to the same: infinite statistics."""
+        statistics = ("running_mean", "running_var")
+        state = {n: b for n, b in module.named_buffers() if n.endswith(statistics)}
+        for name, tensor in {**state, **dict(module.named_parameters())}.items():
+            if not tensor.isfinite().all():
+                self._diverged(f"{name} of the network is not finite at the end")
+
+    def _diverged(self, what):
+        raise ConvergenceError(f"Training diverged: {what}. {self._remedy()}.")
+
+    def _remedy(self):
+        """What to do when numbers are no longer finite."""
+        return f"Lower lr (now {self.lr:g}), or scale the data"
 
     def _keep(self, run):
         run.net.trim_for_prediction()
@@ -401,12 +426,19 @@ class BaseDeepEstimator(
 
     def _check_data(self, X, reset=False):
         """Validate data, to predict on unless ``reset``."""
-        # Values beyond float32 become infinite, which is refused with an error; NumPy
-        # need not warn of it as well.
-        with np.errstate(over="ignore"):
-            if self._streams and is_streamed(X):
-                return self._check_streamed(X, reset)
-            return validate_data(self, X, dtype=np.float32, order="C", reset=reset)
+        streamed = self._streams and is_streamed(X)
+        with conversion(X):
+            if streamed:
+                checked = self._check_streamed(X, reset)
+            else:
+                checked = validate_data(
+                    self, X, dtype=np.float32, order="C", reset=reset
+                )
+        if reset:
+            # What stays on disk is never read at once.
+            X = X[: rows_per(BLOCK_BYTES, X)] if streamed else X
+            warn_of_lost_digits(X, type(self).__name__)
+        return checked
 
     def _check_streamed(self, X, reset):
         """Validate data block by block and return it as it is."""
@@ -420,10 +452,26 @@ class BaseDeepEstimator(
     # --- the predict path -----------------------------------------------------
 
     def _map(self, hook, X):
-        """``hook(module, x)`` over the rows of X, as an array."""
+        """``hook(module, x)`` over the rows of X, as a float32 or integer array."""
         check_is_fitted(self)
         X = self._check_data(X)
-        return self.net_.apply(partial(hook, self.module_), X).cpu().numpy()
+        return self._known(self.net_.apply(partial(hook, self.module_), X))
+
+    def _known(self, result, name="X"):
+        """A tensor of results, or of labels, as an array without unknown values."""
+        result = result.cpu().numpy()
+        if result.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                result = result.astype(np.float32, copy=False)
+        known = np.isfinite(result) if result.dtype.kind == "f" else result >= 0
+        if not known.all():
+            row = known.reshape(len(known), -1).all(axis=1).argmin()
+            raise ValueError(
+                f"Row {row} of {name} is beyond float32 on its way through "
+                f"{type(self).__name__}: its values are too large, or too far from "
+                "the training data. Scale the data, training data included."
+            )
+        return result
 
     def _objective(self, net, X):
         """Mean objective of rows; a method whose objective is no mean overrides it."""
@@ -464,7 +512,14 @@ class BaseDeepEstimator(
             On the training data, ``-objective_``.
         """
         check_is_fitted(self)
-        return -self._objective(self.net_, self._check_data(X))
+        score = -self._objective(self.net_, self._check_data(X))
+        if not np.isfinite(score):
+            raise ValueError(
+                f"The objective of {type(self).__name__} on X is beyond float32: some "
+                "values are too large, or too far from the training data. Scale the "
+                "data, training data included."
+            )
+        return score
 
     # --- files ----------------------------------------------------------------
 
@@ -578,13 +633,14 @@ class DecoderMixin(ReconstructionMixin):
             The rows that the decoder makes of them.
         """
         check_is_fitted(self)
-        Z = check_array(Z, dtype="float32", order="C")
+        with conversion(Z, "Z"):
+            Z = check_array(Z, dtype="float32", order="C", input_name="Z")
         if Z.shape[1] != self.latent_dim:
             raise ValueError(
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
                 f"latent_dim={self.latent_dim}."
             )
-        return self.net_.apply(self.module_.decode, Z).cpu().numpy()
+        return self._known(self.net_.apply(self.module_.decode, Z), "Z")
 
 
 class SoftAssignmentMixin:
@@ -612,7 +668,7 @@ class SoftAssignmentMixin:
         return module(x).assignment
 
     def _assign(self, module, x):
-        return self._soft_assign(module, x).argmax(1)
+        return smallest(-self._soft_assign(module, x))
 
 
 class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
@@ -627,7 +683,7 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
     }
 
     def _assign(self, module, x):
-        """Cluster of each row of a batch, ``(n, d) -> (n,)``."""
+        """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""
         raise NotImplementedError
 
     def _validate_training_data(self, X):
@@ -643,6 +699,8 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
         super()._evaluate(run)
         assign = partial(self._assign, run.module)
         run.labels = run.apply(assign).cpu().numpy().astype(np.int32)
+        if run.labels.min() < 0:
+            self._diverged(f"row {run.labels.argmin()} of X has no finite embedding")
 
     def _keep(self, run):
         super()._keep(run)

@@ -41,6 +41,8 @@ def leading_directions(R, n_components, random_state):
         Vt = np.linalg.svd(R, full_matrices=False)[2][:h]
         # The orthogonal factor is orthonormal even where columns are dependent.
         return np.linalg.qr(np.hstack([Vt.T, np.eye(d, h)]))[0][:, :h].T
+    if not R.any():  # ARPACK would not start
+        return np.eye(h, d)
     scatter = LinearOperator((d, d), matvec=lambda v: R.T @ (R @ v), dtype=R.dtype)
     values, V = eigsh(scatter, k=h, v0=random_state.uniform(-1, 1, d))
     return np.ascontiguousarray(V[:, np.argsort(values)[::-1]].T)

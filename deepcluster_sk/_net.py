@@ -93,10 +93,11 @@ class Rows(Dataset):
     """
 
     def __init__(self, X, device):
-        # from_numpy shares memory, but warns about arrays that are read-only.
-        self.X = (torch.from_numpy(X) if X.flags.writeable else torch.tensor(X)).to(
-            device
-        )
+        # from_numpy shares memory, but warns about arrays that are read-only, and
+        # knows no negative strides, which an axis of length 1 may have.
+        if not X.flags.writeable or min(X.strides) < 0:
+            X = X.copy()
+        self.X = torch.from_numpy(X).to(device)
         self.device = self.X.device
 
     def __len__(self):
@@ -447,7 +448,7 @@ class ClusterNet(NeuralNet):
         for start in range(0, source.shape[0], INFERENCE_ROWS):
             x = source[start : start + INFERENCE_ROWS]
             if not isinstance(x, torch.Tensor):
-                x = torch.tensor(np.asarray(x, dtype=np.float32)).to(device)
+                x = torch.from_numpy(np.array(x, dtype=np.float32)).to(device)
             n = len(x)
             if n < INFERENCE_ROWS:
                 x = torch.cat([x, x.new_zeros(INFERENCE_ROWS - n, *x.shape[1:])])

@@ -45,10 +45,7 @@ class Solution:
             n = len(x)
             x = np.concatenate([x, np.zeros((INFERENCE_ROWS - n, x.shape[1]))])
             parts.append(function(x)[:n])
-        result = np.concatenate(parts)
-        if result.dtype == np.float64:
-            result = result.astype(np.float32)
-        return torch.from_numpy(result)
+        return torch.from_numpy(np.concatenate(parts))
 
     def trim_for_prediction(self):
         """Nothing to drop: there is no training state."""
@@ -152,6 +149,9 @@ class BaseSolvedClusterer(BaseDeepClusterer):
 
     def _validate_settings(self, n_features):
         """There is no network whose settings could be wrong."""
+
+    def _remedy(self):
+        return "Scale the data"
 
     def _rows(self, X):
         return SolverRows(X)

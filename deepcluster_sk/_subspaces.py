@@ -2,7 +2,9 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.cluster import spectral_clustering
+from scipy.linalg import eigh
+from scipy.sparse.csgraph import laplacian
+from sklearn.cluster import KMeans, spectral_clustering
 
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._quiet import quiet
@@ -10,6 +12,8 @@ from deepcluster_sk.solvers import self_expression
 
 # A subspace whose dimension is "auto" has at most this one.
 MOST_DIMENSIONS = 32
+# Graphs of at most so many nodes are cut by a dense eigenvalue solver.
+DENSE_NODES = 1000
 
 
 def unit_rows(Z):
@@ -120,6 +124,11 @@ def cut(A, n_clusters, random_state):
         return np.arange(n)
     if n_clusters == 1:
         return np.zeros(n, dtype=int)
+    if n <= DENSE_NODES:
+        maps = _spectral_maps(A, n_clusters)
+        with quiet(UserWarning):  # few distinct points: there is no better cut
+            kmeans = KMeans(n_clusters, n_init=10, random_state=random_state)
+            return kmeans.fit_predict(maps)
     if A.nnz > 0.1 * n**2:
         A = A.toarray()
     else:  # scikit-learn takes 32-bit indices only
@@ -134,6 +143,18 @@ def cut(A, n_clusters, random_state):
             random_state=random_state,
             eigen_solver="arpack",
         )
+
+
+def _spectral_maps(A, n_clusters):
+    """Smallest eigenvectors of the normalised Laplacian, as spectral clustering.
+
+    By a dense solver: where eigenvalues coincide, as on a graph of a few equal rows,
+    ARPACK starts again from random vectors that cannot be seeded.
+    """
+    L, root_degree = laplacian(A.toarray(), normed=True, return_diag=True)
+    np.fill_diagonal(L, 1)  # of isolated nodes too: they are no components to find
+    _, vectors = eigh(L, subset_by_index=(0, n_clusters - 1))
+    return vectors / root_degree[:, None]
 
 
 def fit_subspaces(Z, labels, n_clusters, dimension, random_state):

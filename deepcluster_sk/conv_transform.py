@@ -1,5 +1,6 @@
 """Convolutional transform learning with a k-means term, for series and images."""
 
+import math
 import numbers
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer
+from deepcluster_sk._base import BaseDeepClusterer, smallest
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._phase import Phase
@@ -358,8 +359,12 @@ class ConvTransformClustering(BaseDeepClusterer):
 
     def _phases(self, run):
         X, module = run.rows.X, run.module
-        module.mean.copy_(X.mean(0))
-        deviation = (X - module.mean).square().mean().sqrt()
+        # Squares of what is left neither vanish nor overflow; a power of two keeps
+        # every digit.
+        unit = 2.0 ** math.frexp(float(X.abs().amax()))[1]
+        mean = (X / unit).mean(0)
+        module.mean.copy_(mean * unit)
+        deviation = unit * (X / unit - mean).square().mean().sqrt()
         module.scale.copy_(torch.where(deviation > 0, deviation, 1))
         features = run.apply(module.features).cpu().numpy().astype(np.float64)
         features -= features.mean(0)
@@ -387,7 +392,7 @@ class ConvTransformClustering(BaseDeepClusterer):
     # --- the predict path -------------------------------------------------------
 
     def _assign(self, module, x):
-        return module.code_values(module.encode(x)).argmin(1)
+        return smallest(module.code_values(module.encode(x)))
 
     def _row_objective(self, module, x):
         values = module.code_values(module.encode(x)).amin(1)

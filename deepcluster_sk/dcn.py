@@ -8,7 +8,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin
+from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, smallest
 from deepcluster_sk._callbacks import StopOnStableLabels, TrackLabels
 from deepcluster_sk._criteria import LabelMemory
 from deepcluster_sk._phase import Phase
@@ -300,7 +300,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.cluster_centers_ = run.module.centers.cpu().numpy()
 
     def _assign(self, module, x):
-        return module.nearest(module.encode(x))
+        return smallest(torch.cdist(module.encode(x), module.centers))
 
     def _row_objective(self, module, x):
         code = module.encode(x)

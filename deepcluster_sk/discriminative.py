@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin
+from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, smallest
 from deepcluster_sk._callbacks import CosineDecay
 from deepcluster_sk._net import StopTraining
 from deepcluster_sk._phase import Phase
@@ -565,7 +565,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     # --- the predict path -----------------------------------------------------
 
     def _assign(self, module, x):
-        return module.nearest(module.direct(x))
+        return smallest(-module.direct(x) @ module.centers.T)
 
     def _embed(self, module, x):
         return module.direct(x)

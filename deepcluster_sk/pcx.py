@@ -13,12 +13,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, Run
+from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, Run, smallest
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._net import Rows, is_streamed
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
 from deepcluster_sk._start import START_ROWS, hiding, place_centers, pretraining
+from deepcluster_sk.exceptions import ConvergenceError
 from deepcluster_sk.losses import (
     assignment_entropy,
     inverse_size_weights,
@@ -538,8 +539,25 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         -------
         self : object
             The estimator, fitted to the stream so far.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter is refused; what was fitted before stays.
+        ConvergenceError
+            If a loss term or the embedding is no longer finite. The estimator is
+            then left unfitted.
         """
         first = not self.__sklearn_is_fitted__()
+        try:
+            self._partial_fit(X, first)
+        except BaseException as error:
+            if first or isinstance(error, ConvergenceError):
+                self._forget()
+            raise
+        return self
+
+    def _partial_fit(self, X, first):
         X = self._validate_training_data(X) if first else self._check_data(X)
         rows = self._rows(X)
         if first or self.net_.optimizer_ is None:
@@ -553,7 +571,6 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.objective_, self.labels_ = run.objective, run.labels
         self._n_features_out = self.latent_dim
         self._read_module()
-        return self
 
     def _stream_run(self, net, rows):
         """A run that goes on where the fitted estimator, if it is one, stopped."""
@@ -581,12 +598,12 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         revive = _ReviveClusters(run, after=START_ROWS)
         run.train(self._phase(run, "stream", loss, 1, [revive]))
         run.net.callbacks_ = []  # they hold the rows, and this net is kept
-        self._warn_of_reseeding(run, stacklevel=5)
+        self._warn_of_reseeding(run, stacklevel=6)
 
     # --- the predict path -----------------------------------------------------
 
     def _assign(self, module, x):
-        return module.nearest(module.encode(x))
+        return smallest(-module.assignment(module.encode(x)))
 
     def _row_objective(self, module, x):
         output = module(x)

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin
+from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, smallest
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._criteria import Reconstruction
 from deepcluster_sk._local_pca import leading_directions
@@ -623,7 +623,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     # --- the predict path -------------------------------------------------------
 
     def _assign(self, module, x):
-        return module.residuals(module.encode(x)).argmin(1)
+        return smallest(module.residuals(module.encode(x)))
 
     def _row_objective(self, module, x):
         embedding = module.encode(x)

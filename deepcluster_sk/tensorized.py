@@ -494,7 +494,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
 
     def _phases(self, run):
         X = run.rows.X
-        labels = self._initial_labels(X.cpu().numpy(), run)
+        # Squares of large values do not fit into float32.
+        labels = self._initial_labels(X.cpu().numpy().astype(np.float64), run)
         one_hot = torch.zeros(len(X), self.n_clusters, device=X.device)
         one_hot[torch.arange(len(X)), torch.from_numpy(labels).long()] = 1
         counts = one_hot.sum(0)[:, None].clamp(min=1)
@@ -525,10 +526,14 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             with torch.no_grad():
                 self.components_ = run.module.stack.basis().cpu().numpy()
 
+    def _remedy(self):
+        return "Scale the data" if self._uses_exact_solver() else super()._remedy()
+
     # --- the predict path: everything goes through the chosen cluster ----------
 
     def _assign(self, module, x):
-        return module.choose(x)[0]
+        label, cost, _, _ = module.choose(x)
+        return torch.where(cost.isfinite(), label, -1)
 
     def _row_objective(self, module, x):
         return module.choose(x)[1]

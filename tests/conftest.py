@@ -1,9 +1,28 @@
 import matplotlib
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from sklearn.datasets import make_blobs
 
 matplotlib.use("Agg")
+
+# The same examples at every run; ``--hypothesis-profile=thorough`` draws new ones.
+settings.register_profile(
+    "quick",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "thorough",
+    settings.get_profile("quick"),
+    derandomize=False,
+    max_examples=3000,
+    print_blob=True,
+)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

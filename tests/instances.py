@@ -137,3 +137,12 @@ DEFAULT = {
 
 ALL = {**SMALL, **DEFAULT}
 CLUSTERERS = {name: e for name, e in SMALL.items() if hasattr(e, "n_clusters")}
+
+
+def trains_by_gradient(estimator):
+    """Whether an optimizer takes steps, and there is no closed form."""
+    exact = getattr(estimator, "_uses_exact_solver", lambda: False)
+    return "lr" in estimator.get_params() and not exact()
+
+
+GRADIENT = {name: e for name, e in SMALL.items() if trains_by_gradient(e)}

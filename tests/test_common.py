@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from instances import ALL, CLUSTERERS, DEFAULT, SMALL
+from instances import ALL, CLUSTERERS, DEFAULT, GRADIENT, SMALL, trains_by_gradient
 from numpydoc.docscrape import ClassDoc
 from sklearn.base import BaseEstimator, clone, is_clusterer
 from sklearn.exceptions import NotFittedError
@@ -245,19 +245,6 @@ class Interrupt(Callback):
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == 2:
             raise KeyboardInterrupt
-
-
-def trains_by_gradient(estimator):
-    return (
-        "lr" in estimator.get_params()
-        and "exact" not in estimator.get_params().get("solver", "")
-        and not (
-            hasattr(estimator, "_uses_exact_solver") and estimator._uses_exact_solver()
-        )
-    )
-
-
-GRADIENT = {name: e for name, e in SMALL.items() if trains_by_gradient(e)}
 
 
 @every(GRADIENT)

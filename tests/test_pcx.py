@@ -292,7 +292,7 @@ def test_a_dead_cluster_is_started_again(blobs):
     def kill(net):
         net.module_.centers[0] = 1e3
 
-    with pytest.warns(ClusterCollapseWarning, match="1 times"):
+    with pytest.warns(ClusterCollapseWarning, match="once"):
         model = small(callbacks=[Spy("burn-in", kill)]).fit(blobs[0])
     assert [row["n_used"] for row in model.history_[5:7]] == [K - 1, K]
     assert len(np.unique(model.labels_)) == K
@@ -305,7 +305,7 @@ def test_a_stream_revives_clusters_that_stay_dead(blobs, monkeypatch):
     model.partial_fit(X)
     assert model.cluster_centers_[0, 0] == 1e3  # too few rows to tell
     monkeypatch.setattr("deepcluster_sk.pcx.START_ROWS", 100)
-    with pytest.warns(ClusterCollapseWarning, match="1 times"):
+    with pytest.warns(ClusterCollapseWarning, match="once"):
         model = small(pretrain_epochs=50).partial_fit(X)
         model.module_.centers[0] = 1e3
         model.partial_fit(X)
