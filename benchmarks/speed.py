@@ -58,7 +58,7 @@ ITEMS = {
         (_start, "whiten_code"),
         (dec, "place_centers"),
         (dcn, "place_centers"),
-        (pcx.PCX, "_start"),
+        (pcx, "place_centers"),
         (discriminative, "spherical_kmeans"),
     ],
     TARGETS: [(_net.ClusterNet, "notify")],
