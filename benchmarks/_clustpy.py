@@ -1,8 +1,8 @@
 """ClustPy's methods, with the network, the epochs and the batches of this library.
 
-Install ClustPy by ``pip install "clustpy==0.0.3"``. It imports torchvision, whose
-compiled operators must fit torch; where they do not (a build for another device), it
-is imported without them: ClustPy's methods on vectors use none.
+ClustPy imports torchvision, whose compiled operators must fit torch. Where they do not
+(a torch built for another device), torchvision is imported without them: ClustPy's
+methods on vectors use none.
 """
 
 import io

@@ -1,16 +1,14 @@
 """All clusterers of this library beside their peers, on five sets of real data.
 
-``python -m benchmarks.peers``, with the packages that are compared with::
-
-    pip install -e ".[peers-umap,peers-clustpy,peers-gemclus]"
-
-Each of them may be missing, and is left out then; the report says so. UMAP is followed
-by k-means and by scikit-learn's HDBSCAN (which finds its own number of clusters; noise
-counts as one more). ClustPy's DEC, IDEC and DCN get the network, the numbers of epochs
-and the batches that are the defaults here, and keep their own defaults otherwise; see
-``benchmarks/_clustpy.py`` for their torchvision. GemClus is represented by its
+``python -m benchmarks.peers``. The packages that are compared with are installed by
+``pip install -c constraints.txt -e ".[peers-umap,peers-clustpy,peers-gemclus]"``; each
+may be missing, and is left out then; the report says so. UMAP is followed by k-means
+and by scikit-learn's HDBSCAN (which finds its own number of clusters; noise counts as
+one more). ClustPy's DEC, IDEC and DCN get the network, the numbers of epochs and the
+batches that are the defaults here, and keep their own defaults otherwise (torchvision,
+which they need: see ``benchmarks/_clustpy.py``). GemClus is represented by its
 perceptron with the MMD objective, in batches of 256 as here: with all rows at once, its
-default, an epoch compares all pairs of rows.
+default, an epoch compares all pairs of rows (six minutes on the digits).
 
 Everything else has its default parameters and the true number of clusters, but
 spectral clustering, which gets the graph of nearest neighbours. Penguins and iris are

@@ -1,8 +1,9 @@
 """Time of whole fits and of predict, beside ClustPy and a loop written by hand.
 
-``python -m benchmarks.speed``. Needs ``pip install -e ".[peers-clustpy]"`` for the
-comparisons (see ``benchmarks/_clustpy.py``); without it only this library and the
-loop are measured, and the report says so.
+``python -m benchmarks.speed``. ClustPy is installed by
+``pip install -c constraints.txt -e ".[peers-clustpy]"`` (torchvision, which it needs:
+see ``benchmarks/_clustpy.py``); without it only this library and the loop are measured,
+and the report says so.
 
 Contenders train the same network for the same number of epochs in batches of 256, in
 one process and turn by turn, so that a busy machine disturbs all alike; no method
