@@ -3,7 +3,15 @@
 import sys
 from importlib import import_module
 
-SUITES = ("tensorized", "companion", "subspace", "exemplars", "speed_step")
+SUITES = (
+    "tensorized",
+    "companion",
+    "subspace",
+    "exemplars",
+    "speed_step",
+    "speed",
+    "peers",
+)
 
 
 def main(arguments):

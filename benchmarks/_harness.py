@@ -18,6 +18,8 @@ there is not run again, so a killed run goes on where it was.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -95,22 +97,34 @@ def environment():
 class PeakMemory:
     """Peak resident memory of a block in MiB; on Linux of the block alone.
 
-    Elsewhere the peak since the process began is all that the system tells.
+    Elsewhere the peak since the process began is all that the system tells. Memory
+    that was freed before is given back first, so that ``growth``, the peak minus what
+    was resident at the start, is what the block needed.
     """
 
     def __enter__(self):
+        gc.collect()
+        with suppress(OSError, AttributeError):  # glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # reset the peak
+        self.start = _resident()
         return self
 
     def __exit__(self, *exception):
-        try:
-            status = Path("/proc/self/status").read_text()
-            kib = int(status.split("VmHWM:")[1].split()[0])
-        except (OSError, IndexError):
-            kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            kib /= 1024 if sys.platform == "darwin" else 1  # bytes there
-        self.mib = round(kib / 1024)
+        peak = _resident()
+        self.mib = round(peak / 1024)
+        self.growth = (peak - self.start) / 1024
+
+
+def _resident():
+    """Largest resident memory, in KiB, since the peak was reset."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError):
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return kib / 1024 if sys.platform == "darwin" else kib  # bytes there
 
 
 class Records:

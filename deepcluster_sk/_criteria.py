@@ -19,7 +19,8 @@ def drop_values(x, rate, generator):
     """
     if rate == 0:
         return x
-    kept = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)
+    # Half the time of bernoulli_ on a CPU, where it is a tenth of a small step.
+    kept = torch.empty_like(x).uniform_(generator=generator).lt_(1 - rate)
     return x * kept.div_(1 - rate)
 
 

@@ -18,6 +18,9 @@ from deepcluster_sk._quiet import quiet
 
 # Medians and mixtures are found on so many rows, drawn at random.
 START_ROWS = 10_000
+# Iterations of a mixture after which its starts are compared: on codes of digits the
+# whole takes a quarter of the time of running each to its end, and is as good.
+SHORT_RUN = 5
 
 
 def check_stages(estimator, module):
@@ -196,7 +199,8 @@ def mixture_start(X, labels, centers, random_state, n_init=10, strength=100):
     Each covariance is shrunk towards the pooled one of a k-means clustering, which
     weighs as much as ``strength`` rows: few rows get nearly one common covariance,
     many their own. Sizes are drawn towards equality by 10 rows a cluster. Of
-    ``n_init`` starts the one with the largest lower bound on the evidence is kept.
+    ``n_init`` starts the one with the largest lower bound on the evidence after
+    ``SHORT_RUN`` iterations goes on, as in short runs of EM (Biernacki et al., 2003).
 
     Parameters
     ----------
@@ -230,11 +234,14 @@ def mixture_start(X, labels, centers, random_state, n_init=10, strength=100):
         weight_concentration_prior=10.0,
         mean_precision_prior=0.01,
         n_init=n_init,
+        max_iter=SHORT_RUN,
+        warm_start=True,
         random_state=random_state,
     )
     rows = random_state.permutation(len(X))[:START_ROWS]
     with quiet(ConvergenceWarning):
         mixture.fit(X[rows])
+        mixture.set_params(max_iter=100).fit(X[rows])
     labels = mixture.predict(X)
     sums = np.zeros_like(centers, dtype=np.float64)
     np.add.at(sums, labels, X)

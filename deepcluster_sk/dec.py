@@ -98,9 +98,12 @@ class _RefreshTarget(Callback):
 
     def _refresh(self, net):
         module = net.module_
-        embedding, assignment = self.run.apply(
-            lambda x: (module(x).embedding, module(x).assignment)
-        )
+
+        def assigned(x):
+            output = module(x)  # once: it is the encoder's result that is kept
+            return output.embedding, output.assignment
+
+        embedding, assignment = self.run.apply(assigned)
         assignment = self._revive(module, embedding, assignment)
         self.labels_ = assignment.argmax(1)
         net.criterion_.target.copy_(target_distribution(assignment))

@@ -1,9 +1,14 @@
+import json
 from importlib import import_module
+from time import sleep
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import _clustpy
 from benchmarks.__main__ import SUITES
-from benchmarks._harness import Benchmark, Job, parse, results_table
+from benchmarks._harness import Benchmark, Job, PeakMemory, parse, results_table
+from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
 
 
@@ -80,6 +85,88 @@ def test_exemplars_run_and_are_reported(tmp_path, monkeypatch):
     assert exemplars.BENCHMARK.main(options) == 0
     report = (tmp_path / "exemplars-quick.md").read_text(encoding="utf-8")
     assert "mixture 2: the weights raise the NMI on" in report
+
+
+@pytest.fixture
+def without_peers(monkeypatch):
+    """Nothing to compare with is installed."""
+    monkeypatch.setattr(_clustpy, "is_installed", lambda: False)
+    monkeypatch.setattr(import_module("benchmarks.peers"), "find_spec", lambda _: None)
+
+
+def test_peers_that_are_missing_are_left_out(tmp_path, monkeypatch, without_peers):
+    peers = import_module("benchmarks.peers")
+    monkeypatch.setattr(peers, "OURS", ["IDEC", "TensorizedAutoencoder"])
+    options = ["--quick", "--output", str(tmp_path)]
+    assert peers.BENCHMARK.main(options) == 0
+    report = (tmp_path / "peers-quick.md").read_text(encoding="utf-8")
+    assert "| penguins | TensorizedAutoencoder |" in report
+    assert "without records: UMAP + k-means, UMAP + HDBSCAN, ClustPy DEC" in report
+    assert "Data without records: digits, COIL-20, MNIST test." in report
+
+
+def test_peers_compare_both_sides_and_with_kmeans():
+    peers = import_module("benchmarks.peers")
+    figures = {
+        "DEC": (0.6, 2.0),
+        "ClustPy DEC": (0.4, 8.0),
+        "k-means": (0.7, 0.1),
+        "TensorizedAutoencoder": (0.8, 0.5),
+    }
+    records = [
+        {
+            "data": "iris",
+            "method": method,
+            "result": dict(
+                dict.fromkeys(("acc", "nmi", "ari"), score),
+                seconds=seconds,
+                growth_mib=10,
+            ),
+        }
+        for method, (score, seconds) in figures.items()
+    ]
+    report = peers.BENCHMARK.report(records, parse("peers", []))
+    assert "| iris | DEC    | 1.50 | 1.50 | 0.25 |   1.00 |" in report
+    assert "| DEC                   | iris     | 1 of 1 |" in report
+    assert "| TensorizedAutoencoder |          | 0 of 1 |" in report
+    assert "| iris | TensorizedAutoencoder | 0.800 |" in report
+
+
+def test_speed_is_measured_without_peers(tmp_path, monkeypatch, without_peers):
+    speed = import_module("benchmarks.speed")
+    X, y = speed.digits()
+    monkeypatch.setattr(speed, "digits", lambda: (X[:200], y[:200]))
+    options = ["--quick", "--output", str(tmp_path)]
+    assert speed.BENCHMARK.main(options) == 0
+    report = (tmp_path / "speed-quick.md").read_text(encoding="utf-8")
+    assert report.count("digits, 64-10") == 3 + len(speed.PROFILED)
+    assert "ClustPy was not installed" in report
+    lines = (tmp_path / "speed-quick.jsonl").read_text(encoding="utf-8").splitlines()
+    profiles = [r for r in map(json.loads, lines) if r["settings"]["part"] == "profile"]
+    for record in profiles:
+        shares = [record["result"][name] for name in (*speed.ITEMS, speed.REST)]
+        assert min(shares) >= 0
+        assert sum(shares) == pytest.approx(1)
+        assert record["result"][speed.NETWORK] > 0
+
+
+def test_a_stopwatch_counts_no_second_twice():
+    room = SimpleNamespace(inner=lambda: sleep(0.02))
+    room.outer = lambda: (sleep(0.01), room.inner())
+    before = dict(vars(room))
+    with Stopwatch([(room, "outer", "a"), (room, "inner", "b")]).running() as watch:
+        room.outer()
+        room.inner()
+    assert vars(room) == before
+    assert 0.01 <= watch.seconds["a"] < 0.04 <= watch.seconds["b"]
+    named = watch.seconds["a"] + watch.seconds["b"]
+    assert named <= watch.seconds["all"]
+
+
+def test_memory_growth_is_that_of_the_block():
+    with PeakMemory() as memory:
+        held = bytearray(b"1") * (32 * 2**20)
+    assert len(held) / 2**20 <= memory.growth + 1 <= 64
 
 
 def test_markdown_table_is_aligned():

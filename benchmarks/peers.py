@@ -1,0 +1,327 @@
+"""All clusterers of this library beside their peers, on five sets of real data.
+
+``python -m benchmarks.peers``. The packages that are compared with are installed by
+``pip install -c constraints.txt -e ".[peers-umap,peers-clustpy,peers-gemclus]"``; each
+may be missing, and is left out then; the report says so. UMAP is followed by k-means
+and by scikit-learn's HDBSCAN (which finds its own number of clusters; noise counts as
+one more). ClustPy's DEC, IDEC and DCN get the network, the numbers of epochs and the
+batches that are the defaults here, and keep their own defaults otherwise (torchvision,
+which they need: see ``benchmarks/_clustpy.py``). GemClus is represented by its
+perceptron with the MMD objective, in batches of 256 as here: with all rows at once, its
+default, an epoch compares all pairs of rows (six minutes on the digits).
+
+Everything else has its default parameters and the true number of clusters, but
+spectral clustering, which gets the graph of nearest neighbours. Penguins and iris are
+standardised, images divided by their largest value. Labels score; they neither fit
+nor choose. Memory is the growth of the resident memory while a method fits.
+"""
+
+import warnings
+from functools import cache, partial
+from importlib.util import find_spec
+from time import perf_counter
+
+import numpy as np
+import torch
+from sklearn.base import ClusterMixin
+from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
+from sklearn.datasets import load_digits, load_iris
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import deepcluster_sk
+from benchmarks import _clustpy
+from benchmarks._harness import (
+    Benchmark,
+    Job,
+    PeakMemory,
+    group,
+    results_table,
+    values,
+)
+from benchmarks._tables import markdown_table
+from deepcluster_sk.datasets import load_coil20, load_mnist_test, load_penguins
+from deepcluster_sk.metrics import clustering_accuracy
+
+OURS = [
+    name
+    for name in deepcluster_sk.__all__
+    if isinstance(getattr(deepcluster_sk, name), type)
+    and issubclass(getattr(deepcluster_sk, name), ClusterMixin)
+]
+KMEANS, UMAP_KMEANS, GEMCLUS = "k-means", "UMAP + k-means", "GemClus MLPMMD"
+PEERS = [
+    KMEANS,
+    "Gaussian mixture",
+    "spectral clustering",
+    UMAP_KMEANS,
+    "UMAP + HDBSCAN",
+    *[f"ClustPy {method}" for method in _clustpy.METHODS],
+    GEMCLUS,
+]
+DATA = ("penguins", "iris", "digits", "COIL-20", "MNIST test")
+QUICK_EPOCHS = 2
+METRICS = {
+    "acc": "ACC",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "seconds": "seconds",
+    "growth_mib": "MiB",
+}
+REPORT = """\
+{tables}
+
+## Methods that exist on both sides
+
+Medians of this library divided by those of ClustPy: above 1 is better for ACC and NMI,
+below 1 for time and memory.
+
+{ratios}
+
+## Against k-means
+
+On how many sets of data a method's mean NMI is below that of k-means.
+
+{below}
+
+The method of this library with the highest mean NMI on each set, beside UMAP followed
+by k-means. Which one that is cannot be known without labels.
+
+{best}
+
+## Left out
+
+{missing}"""
+
+
+def ours(name, n_clusters, epochs, seed):
+    """One of this library's clusterers; ``epochs=None`` leaves the defaults."""
+    model = getattr(deepcluster_sk, name)(n_clusters, random_state=seed)
+    if epochs is not None:
+        known = {"max_epochs", "pretrain_epochs"} & set(model.get_params())
+        model.set_params(**dict.fromkeys(known, epochs))
+    return model
+
+
+def clustpy(name, n_features, n_clusters, epochs, seed):
+    """ClustPy's method of this name, as large and as long as ours."""
+    settings = ours(name, n_clusters, epochs, seed).get_params()
+    wanted = (
+        "latent_dim",
+        "pretrain_epochs",
+        "max_epochs",
+        "batch_size",
+        "random_state",
+    )
+    sizes = (500, 500, 2000)  # what hidden_layer_sizes=None means
+    return _clustpy.make(
+        name, n_clusters, n_features, sizes, **{key: settings[key] for key in wanted}
+    )
+
+
+def umap(clusterer, seed):
+    """UMAP in its default two dimensions, then a clusterer."""
+    from umap import UMAP
+
+    rows = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    UMAP(random_state=0).fit(rows)  # compiles what is not to be timed
+    return make_pipeline(UMAP(random_state=seed), clusterer)
+
+
+def gemclus(n_clusters, n_samples, epochs, seed):
+    """GemClus' perceptron with the MMD objective."""
+    from gemclus.mlp import MLPMMD
+
+    length = {} if epochs is None else {"max_iter": epochs}
+    size = min(256, n_samples)
+    return MLPMMD(n_clusters, batch_size=size, random_state=seed, **length)
+
+
+def make(method, X, n_clusters, epochs, seed):
+    """The estimator behind a name of the report."""
+    k = n_clusters
+    if method in OURS:
+        return ours(method, k, epochs, seed)
+    if method.startswith("ClustPy "):
+        return clustpy(method.split()[1], X.shape[1], k, epochs, seed)
+    makers = {
+        KMEANS: lambda: KMeans(k, n_init=10, random_state=seed),
+        "Gaussian mixture": lambda: GaussianMixture(k, random_state=seed),
+        "spectral clustering": lambda: SpectralClustering(
+            k, affinity="nearest_neighbors", random_state=seed
+        ),
+        UMAP_KMEANS: lambda: umap(KMeans(k, n_init=10, random_state=seed), seed),
+        "UMAP + HDBSCAN": lambda: umap(HDBSCAN(copy=True), seed),
+        GEMCLUS: lambda: gemclus(k, len(X), epochs, seed),
+    }
+    return makers[method]()
+
+
+def installed():
+    """Names of the contenders that can be run here."""
+    needs = {"UMAP": find_spec("umap"), "GemClus": find_spec("gemclus")}
+    needs["ClustPy"] = _clustpy.is_installed()
+    return [name for name in OURS + PEERS if needs.get(name.split()[0], True)]
+
+
+@cache
+def warm_up():
+    """What the first fit of a process loads is not to be timed."""
+    rows = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    ours("IDEC", 2, 1, 0).fit(rows)
+
+
+def measure(load, method, n_clusters, epochs, seed):
+    """Fit on all rows and score; labels serve for scoring only."""
+    X, y = load()
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        # Collapsed clusters, unconnected graphs, what peers say of each other.
+        warnings.simplefilter("ignore")
+        warm_up()
+        model = make(method, X, n_clusters, epochs, seed)
+        torch.set_num_threads(threads)  # UMAP changes it for all
+        with PeakMemory() as memory:
+            start = perf_counter()
+            labels = model.fit_predict(X)
+            seconds = perf_counter() - start
+    torch.set_num_threads(threads)
+    return {
+        "acc": clustering_accuracy(y, labels),
+        "nmi": normalized_mutual_info_score(y, labels),
+        "ari": adjusted_rand_score(y, labels),
+        "seconds": seconds,
+        "growth_mib": memory.growth,
+    }
+
+
+def standardized(load):
+    """Measurements, each with mean 0 and variance 1."""
+    X, y = load(return_X_y=True)
+    return StandardScaler().fit_transform(X).astype(np.float32), y
+
+
+def scaled(load):
+    """Images with values from 0 to 1."""
+    X, y = load(return_X_y=True)
+    return (X / X.max()).astype(np.float32), y
+
+
+def data_sets(options):
+    """Name, loader and number of classes of all data."""
+    yield "penguins", partial(standardized, load_penguins), 3
+    yield "iris", partial(standardized, load_iris), 3
+    if options.quick:
+        return
+    yield "digits", partial(scaled, load_digits), 10
+    if options.data_home:
+        home = options.data_home
+        yield "COIL-20", partial(scaled, partial(load_coil20, home)), 20
+        yield "MNIST test", partial(scaled, partial(load_mnist_test, home)), 10
+
+
+def jobs(options):
+    """Every contender on every set of data."""
+    epochs = QUICK_EPOCHS if options.quick else None
+    for seed in options.seeds:
+        for data, load, k in data_sets(options):
+            for method in installed():
+                run = partial(measure, load, method, k, epochs, seed)
+                yield Job(data, method, seed, run, {"epochs": epochs})
+
+
+def report(records, options):
+    """A table a set of data, ratios, and how k-means and UMAP compare."""
+    tables = [
+        f"## {data}\n\n"
+        + results_table(members, METRICS, digits={"seconds": 2, "growth_mib": 0})
+        for (data,), members in group(records, "data").items()
+    ]
+    found = group(records, "data", "method")
+    return REPORT.format(
+        tables="\n\n".join(tables),
+        ratios=ratios(found),
+        below=below_kmeans(found),
+        best=best_beside_umap(found),
+        missing=left_out(records),
+    )
+
+
+def ratios(found):
+    """Table of this library's medians by ClustPy's."""
+    rows = []
+    for data in dict.fromkeys(data for data, _ in found):
+        for method in _clustpy.METHODS:
+            pair = found.get((data, method)), found.get((data, f"ClustPy {method}"))
+            if None in pair:
+                continue
+            row = [data, method]
+            for metric in ("acc", "nmi", "seconds", "growth_mib"):
+                mine, theirs = (np.median(values(side, metric)) for side in pair)
+                row.append(f"{mine / theirs:.2f}" if theirs > 0 else "")
+            rows.append(row)
+    header = ["data", "method", "ACC", "NMI", "time", "memory"]
+    return markdown_table(header, rows, n_left=2)
+
+
+def mean_nmi(found, data, method):
+    """Mean NMI of a method on a set of data."""
+    return values(found[data, method], "nmi").mean()
+
+
+def below_kmeans(found):
+    """Table of how often a method of this library loses to k-means."""
+    rows = []
+    for method in OURS:
+        sets = [d for d, m in found if m == method and (d, KMEANS) in found]
+        lost = [
+            data
+            for data in sets
+            if mean_nmi(found, data, method) < mean_nmi(found, data, KMEANS)
+        ]
+        if sets:
+            rows.append([method, ", ".join(lost), f"{len(lost)} of {len(sets)}"])
+    return markdown_table(["method", "below on", "number"], rows, n_left=2)
+
+
+def best_beside_umap(found):
+    """Table of the best of this library and of UMAP with k-means, by mean NMI."""
+    rows = []
+    for data in dict.fromkeys(data for data, _ in found):
+        here = [method for method in OURS if (data, method) in found]
+        if not here:
+            continue
+        best = max(here, key=lambda method: mean_nmi(found, data, method))
+        rivals = [
+            f"{mean_nmi(found, data, name):.3f}" if (data, name) in found else ""
+            for name in (UMAP_KMEANS, KMEANS)
+        ]
+        rows.append([data, best, f"{mean_nmi(found, data, best):.3f}", *rivals])
+    header = ["data", "best here", "NMI", f"{UMAP_KMEANS} NMI", "k-means NMI"]
+    return markdown_table(header, rows, n_left=2)
+
+
+def left_out(records):
+    """Which contenders and data have no records."""
+    methods = {record["method"] for record in records}
+    data = {record["data"] for record in records}
+    lines = [
+        f"- {what}: {', '.join(missing)}."
+        for what, missing in (
+            (
+                "Contenders without records",
+                [m for m in OURS + PEERS if m not in methods],
+            ),
+            ("Data without records", [name for name in DATA if name not in data]),
+        )
+        if missing
+    ]
+    return "\n".join(lines) or "Nothing."
+
+
+BENCHMARK = Benchmark("peers", jobs, report)
+
+if __name__ == "__main__":
+    raise SystemExit(BENCHMARK.main())

@@ -1,0 +1,385 @@
+"""Time of whole fits and of predict, beside ClustPy and a loop written by hand.
+
+``python -m benchmarks.speed``. ClustPy is installed by
+``pip install -c constraints.txt -e ".[peers-clustpy]"`` (torchvision, which it needs:
+see ``benchmarks/_clustpy.py``); without it only this library and the loop are measured,
+and the report says so.
+
+Contenders train the same network for the same number of epochs in batches of 256, in
+one process and turn by turn, so that a busy machine disturbs all alike. No method
+stops early, but for "here, stopping", which has the default ``tol``; ClustPy cannot. A
+fit is the whole call: what happens once (first clusters, the last
+assignment) counts, and is also shown apart. The loop trains the autoencoder for as
+many epochs in all and does nothing else. The number of threads is that of torch; set
+``OMP_NUM_THREADS=1`` for one.
+"""
+
+from functools import partial
+from time import perf_counter
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
+from sklearn.mixture import BayesianGaussianMixture
+
+import deepcluster_sk
+from benchmarks import _clustpy
+from benchmarks._harness import Benchmark, Job, PeakMemory, values
+from benchmarks._stopwatch import Stopwatch
+from benchmarks._tables import markdown_table
+from benchmarks.speed_step import train_by_hand
+from deepcluster_sk import _base, _net, _start, dcn, dec, discriminative, pcx
+from deepcluster_sk.datasets import load_mnist_test
+from deepcluster_sk.metrics import clustering_accuracy
+
+SMALL, LARGE = (64,), (500, 500, 2000)
+LATENT, BATCH = 10, 256
+# Epochs of pretraining and of clustering, None for the defaults.
+DIGITS_EPOCHS, MNIST_EPOCHS = (100, 100), (3, 3)
+PROFILE_DIGITS, PROFILE_MNIST = None, (3, 3)
+# ClustPy's predict encodes all rows at once and keeps what a gradient would need:
+# 24 kB a row of the large network, so a million rows do not fit into 16 GB.
+PREDICT_ROWS = {SMALL: 1_000_000, LARGE: 100_000}
+PROFILED = ("DEC", "IDEC", "DCN", "PCX", "DDC", "DiscriminativeClustering")
+OURS, STOPPING, CLUSTPY, LOOP = "here", "here, stopping", "ClustPy", "loop"
+# How many times faster than ClustPy a fit should be, and predict.
+BARS = {
+    "digits": {"DEC": 2, "IDEC": 2, "DCN": 4},
+    "MNIST test": dict.fromkeys(("DEC", "IDEC", "DCN"), 1.3),
+}
+PREDICT_BAR, SHARE_BAR = 5, 0.10
+
+NETWORK, START, TARGETS = "training steps", "first clusters", "targets, callbacks"
+FINAL, HISTORY, REST = "last assignment", "history", "rest"
+ITEMS = {
+    NETWORK: [(_net.ClusterNet, "run_single_epoch")],
+    START: [
+        (_start, "set_units"),
+        (_start, "whiten_code"),
+        (dec, "place_centers"),
+        (dcn, "place_centers"),
+        (pcx, "place_centers"),
+        (discriminative, "spherical_kmeans"),
+    ],
+    TARGETS: [(_net.ClusterNet, "notify")],
+    FINAL: [(_base.BaseDeepClusterer, "_evaluate")],
+    HISTORY: [(_net.ClusterNet, "_record_epoch"), (_base, "history_rows")],
+}
+# What both libraries find clusters with.
+CLUSTERING = [(KMeans, "fit"), (BayesianGaussianMixture, "fit_predict")]
+REPORT = """\
+## Whole fits
+
+Seconds, medians of the turns. faster: ClustPy's median by ours, for as many epochs and
+with early stopping; bar: what it should be at least; by loop: ours by that of the loop.
+The last two columns are the seconds within k-means and mixtures, on one side and on the
+other. Networks are named without the input.
+
+{fits}
+
+## predict
+
+Float32 rows of 64 features. MiB: growth of the resident memory.
+
+{predict}
+
+## Where the time of a fit goes
+
+Default parameters but for the network and, where given, the epochs of pretraining and
+clustering: few epochs make what happens once look large. "rest" is all outside the
+named parts. The largest part that is not training should be below {share:.0%}.
+
+{profile}
+
+{missing}"""
+
+
+def ours(method, n_clusters, sizes, epochs, seed):
+    """One of this library's methods; ``epochs=None`` leaves the defaults."""
+    model = getattr(deepcluster_sk, method)(
+        n_clusters, device="cpu", random_state=seed, hidden_layer_sizes=sizes
+    )
+    if epochs is not None:
+        model.set_params(pretrain_epochs=epochs[0], max_epochs=epochs[1])
+    return model
+
+
+def theirs(method, n_clusters, n_features, sizes, epochs, seed):
+    """ClustPy's method with the same network and as many epochs."""
+    return _clustpy.make(
+        method,
+        n_clusters,
+        n_features,
+        sizes,
+        latent_dim=LATENT,
+        batch_size=BATCH,
+        pretrain_epochs=epochs[0],
+        max_epochs=epochs[1],
+        random_state=seed,
+    )
+
+
+class Loop:
+    """The loop written by hand, for as many epochs in all."""
+
+    def __init__(self, sizes, epochs, seed):
+        self.settings = (sizes, sum(epochs), seed)
+
+    def fit(self, X):
+        """Train the autoencoder only."""
+        sizes, epochs, seed = self.settings
+        train_by_hand(X, (X.shape[1], *sizes, LATENT), epochs, seed)
+        return self
+
+
+def contenders(method, n_clusters, n_features, sizes):
+    """Name and maker, called with epochs and a seed, of all that can be run here."""
+
+    def here(epochs, seed, **tol):
+        model = ours(method, n_clusters, sizes, epochs, seed)
+        return model.set_params(latent_dim=LATENT, batch_size=BATCH, **tol)
+
+    makers = {
+        OURS: partial(here, tol=0),
+        STOPPING: here,
+        LOOP: partial(Loop, sizes),
+    }
+    if _clustpy.is_installed():
+        makers[CLUSTPY] = partial(theirs, method, n_clusters, n_features, sizes)
+    return makers
+
+
+def in_turns(makers, n_repeats):
+    """Yield the number of the turn and the name of who is on, in changing order."""
+    for repeat in range(n_repeats):
+        names = list(makers)
+        for name in names if repeat % 2 else names[::-1]:
+            yield repeat, name
+
+
+def race(load, method, sizes, epochs, n_repeats):
+    """Seconds, accuracy and seconds of clustering of each contender's fits."""
+    X, y = load()
+    makers = contenders(method, len(np.unique(y)), X.shape[1], sizes)
+    watch = Stopwatch([(*target, "clustering") for target in CLUSTERING])
+    figures = {}
+    with catch_warnings():
+        simplefilter("ignore")  # collapsed clusters
+        for maker in makers.values():  # warm up
+            maker((1, 1), 0).fit(X)
+        for repeat, name in in_turns(makers, n_repeats):
+            model = makers[name](epochs, repeat)
+            with watch.running():
+                model.fit(X)
+            found = {"": watch.seconds["all"], " start": watch.seconds["clustering"]}
+            if name != LOOP:
+                found[" acc"] = clustering_accuracy(y, model.labels_)
+            for key, value in found.items():
+                figures.setdefault(name + key, []).append(value)
+    return figures
+
+
+def predict(sizes, n_rows, n_repeats):
+    """Seconds and MiB of predicting many rows by DEC."""
+    X, _ = digits()
+    makers = contenders("DEC", 10, X.shape[1], sizes)
+    del makers[LOOP], makers[STOPPING]
+    rows = np.tile(X, (-(-n_rows // len(X)), 1))[:n_rows]
+    figures = {}
+    with catch_warnings():
+        simplefilter("ignore")
+        models = {name: maker((1, 1), 0).fit(X) for name, maker in makers.items()}
+        for _, name in in_turns(models, n_repeats):
+            with PeakMemory() as memory:
+                start = perf_counter()
+                models[name].predict(rows)
+                seconds = perf_counter() - start
+            figures.setdefault(name, []).append(seconds)
+            figures.setdefault(f"{name} MiB", []).append(memory.growth)
+    return figures
+
+
+def profile(load, method, sizes, epochs):
+    """Share of each item in the time of a fit."""
+    X, y = load()
+    k = len(np.unique(y))
+    watch = Stopwatch(
+        [(*target, name) for name, targets in ITEMS.items() for target in targets]
+    )
+    with catch_warnings():
+        simplefilter("ignore")
+        ours(method, k, sizes, (1, 1), 0).fit(X)  # warm up
+        model = ours(method, k, sizes, epochs, 0)
+        with watch.running():
+            model.fit(X)
+    total = watch.seconds["all"]
+    shares = {name: watch.seconds[name] / total for name in ITEMS}
+    shares[REST] = 1 - sum(shares.values())
+    return {"fit": total, **shares}
+
+
+def digits():
+    """Digits, from 0 to 1."""
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+def mnist(home):
+    """MNIST's test images, from 0 to 1."""
+    X, y = load_mnist_test(home, return_X_y=True)
+    return X / np.float32(255), y
+
+
+def name_of(sizes):
+    """A network, from its first hidden layer to the code."""
+    return "-".join(map(str, (*sizes, LATENT)))
+
+
+def job(part, data, method, run, **settings):
+    """A job of one of the three parts of the report."""
+    settings |= {"part": part, "threads": torch.get_num_threads()}
+    return Job(data, method, 0, run, settings)
+
+
+def jobs(options):
+    """Fits and predictions beside ClustPy, then shares of the time of fits."""
+    quick = options.quick
+    sets = [("digits", digits, SMALL, (2, 2) if quick else DIGITS_EPOCHS, 5)]
+    profiles = [("digits", digits, SMALL, (2, 2) if quick else PROFILE_DIGITS)]
+    if not quick:
+        profiles.append(("digits", digits, LARGE, PROFILE_DIGITS))
+    if options.data_home and not quick:
+        load = partial(mnist, options.data_home)
+        sets.append(("MNIST test", load, LARGE, MNIST_EPOCHS, 3))
+        profiles.append(("MNIST test", load, LARGE, PROFILE_MNIST))
+    for data, load, sizes, epochs, repeats in sets:
+        repeats = 1 if quick else repeats
+        for method in _clustpy.METHODS:
+            yield job(
+                "fit",
+                data,
+                method,
+                partial(race, load, method, sizes, epochs, repeats),
+                network=name_of(sizes),
+                epochs=epochs,
+                repeats=repeats,
+            )
+    for sizes, n_rows in PREDICT_ROWS.items():
+        n_rows, repeats = (1000, 1) if quick else (n_rows, 5)
+        run = partial(predict, sizes, n_rows, repeats)
+        yield job("predict", "digits", "DEC", run, network=name_of(sizes), rows=n_rows)
+    for data, load, sizes, epochs in profiles:
+        for method in PROFILED:
+            yield job(
+                "profile",
+                data,
+                method,
+                partial(profile, load, method, sizes, epochs),
+                network=name_of(sizes),
+                epochs=epochs,
+            )
+
+
+def report(records, options):
+    """Three tables."""
+    parts = {"fit": [], "predict": [], "profile": []}
+    for record in records:
+        parts[record["settings"]["part"]].append(record)
+    compared = [r for r in parts["fit"] + parts["predict"] if CLUSTPY in r["result"]]
+    return REPORT.format(
+        fits=fits_table(parts["fit"]),
+        predict=predict_table(parts["predict"]),
+        profile=profile_table(parts["profile"]),
+        share=SHARE_BAR,
+        missing="" if compared else "ClustPy was not installed: it is left out.",
+    ).rstrip()
+
+
+def median(record, name):
+    """Median of a figure's turns; nan without any."""
+    found = record["result"].get(name)
+    return float(np.median(found)) if found else float("nan")
+
+
+def known(text, value):
+    """The figure in this format, or nothing where it is missing."""
+    return "" if np.isnan(value) else text.format(value)
+
+
+def fits_table(records):
+    """Whole fits: seconds, ratios, accuracies."""
+    rows = []
+    for record in records:
+        found = [median(record, name) for name in (OURS, STOPPING, CLUSTPY, LOOP)]
+        mine, stopping, other, loop = found
+        rows.append(
+            [
+                f"{record['data']}, {record['settings']['network']}",
+                record["method"],
+                *(known("{:.2f}", value) for value in found),
+                known("{:.2f}", other / mine),
+                known("{:.2f}", other / stopping),
+                f"{BARS[record['data']][record['method']]}",
+                known("{:.2f}", mine / loop),
+                *(
+                    known(text, median(record, f"{name} {figure}"))
+                    for figure, text in (("acc", "{:.3f}"), ("start", "{:.2f}"))
+                    for name in (OURS, CLUSTPY)
+                ),
+            ]
+        )
+    header = ["data, network", "method", OURS, STOPPING, CLUSTPY, LOOP]
+    header += ["faster", "stopping faster", "bar"]
+    header += ["by loop", "ACC here", "ACC ClustPy", "start here", "start ClustPy"]
+    return markdown_table(header, rows, n_left=2)
+
+
+def predict_table(records):
+    """Predictions: seconds, ratio, memory."""
+    rows = []
+    for record in records:
+        mine, other = median(record, OURS), median(record, CLUSTPY)
+        rows.append(
+            [
+                record["settings"]["network"],
+                f"{record['settings']['rows']:,}",
+                *(known("{:.2f}", value) for value in (mine, other, other / mine)),
+                f"{PREDICT_BAR}",
+                *(
+                    known("{:.0f}", median(record, f"{name} MiB"))
+                    for name in (OURS, CLUSTPY)
+                ),
+            ]
+        )
+    header = ["network", "rows", OURS, CLUSTPY, "faster", "bar"]
+    return markdown_table([*header, "MiB here", "MiB ClustPy"], rows)
+
+
+def profile_table(records):
+    """Shares of the time of a fit, and the largest that is not training."""
+    rows = []
+    for record in records:
+        settings = record["settings"]
+        shares = {name: values([record], name)[0] for name in (*ITEMS, REST)}
+        largest = max((name for name in shares if name != NETWORK), key=shares.get)
+        epochs = settings["epochs"]
+        rows.append(
+            [
+                f"{record['data']}, {settings['network']}",
+                record["method"],
+                "default" if epochs is None else "+".join(map(str, epochs)),
+                f"{values([record], 'fit')[0]:.2f}",
+                *(f"{share:.1%}" for share in shares.values()),
+                f"{largest} ({'above' if shares[largest] > SHARE_BAR else 'below'})",
+            ]
+        )
+    header = ["data, network", "method", "epochs", "seconds", *ITEMS, REST]
+    return markdown_table([*header, "largest"], rows, n_left=2)
+
+
+BENCHMARK = Benchmark("speed", jobs, report)
+
+if __name__ == "__main__":
+    raise SystemExit(BENCHMARK.main())
