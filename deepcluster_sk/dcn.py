@@ -122,8 +122,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     init : {"mixture", "k-means"}, default="mixture"
         How the first clusters are found in the code: by k-means, with 20 restarts,
         or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes that one a multiple of
-        the identity.
+        their pooled one. A linear map of the code then makes clusters as round as
+        that one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256

@@ -241,8 +241,8 @@ class DEC(_BaseDEC):
     init : {"mixture", "k-means"}, default="mixture"
         How the first clusters are found in the code: by k-means, with 20 restarts,
         or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes that one a multiple of
-        the identity.
+        their pooled one. A linear map of the code then makes clusters as round as
+        that one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -313,10 +313,10 @@ class DEC(_BaseDEC):
     Student t kernel, of fixed width 1 and the same in all directions, depends on it.
     So the map is chosen before the clustering. The code is whitened (directions that
     hardly vary are not blown up), and with ``init="mixture"`` it is then mapped such
-    that the pooled covariance of the clusters is half the identity. Self-training
-    sharpens clusters but hardly joins or cuts them, so much depends on the first
-    ones: in the code of an autoencoder they are elongated, and k-means cuts the
-    longest. The authors start from k-means on the code as it is.
+    that the pooled covariance of the clusters is nearly half the identity.
+    Self-training sharpens clusters but hardly joins or cuts them, so much depends on
+    the first ones: in the code of an autoencoder they are elongated, and k-means cuts
+    the longest. The authors start from k-means on the code as it is.
 
     The authors train with stochastic gradient descent; Adam, as in [2]_, is the
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
@@ -455,8 +455,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     init : {"mixture", "k-means"}, default="mixture"
         How the first clusters are found in the code: by k-means, with 20 restarts,
         or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes that one a multiple of
-        the identity.
+        their pooled one. A linear map of the code then makes clusters as round as
+        that one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256

@@ -242,8 +242,8 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     init : {"mixture", "k-means"}, default="mixture"
         How the first clusters are found in the code: by k-means, with 20 restarts,
         or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes that one a multiple of
-        the identity.
+        their pooled one. A linear map of the code then makes clusters as round as
+        that one allows.
     max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.

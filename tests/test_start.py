@@ -8,6 +8,7 @@ from skorch.callbacks import Callback
 
 from deepcluster_sk import DCN, DEC, IDEC, dcn, dec
 from deepcluster_sk._start import (
+    WITHIN_RIDGE,
     kmeans_start,
     mixture_start,
     place_centers,
@@ -78,9 +79,10 @@ def test_pooled_covariance_is_the_weighted_mean_of_those_of_clusters():
 def test_units_of_the_code_when_clustering_starts(Estimator, init, monkeypatch):
     found = []
 
-    def place_and_keep(*arguments):
-        centers, labels = place_centers(*arguments)
-        found.append(labels.clone())  # training writes into them
+    def place_and_keep(run, *arguments):
+        before = run.apply(run.module.encode).double().numpy()
+        centers, labels = place_centers(run, *arguments)
+        found.append((before, labels.numpy().copy()))  # training writes into them
         return centers, labels
 
     for module in (dec, dcn):
@@ -88,12 +90,15 @@ def test_units_of_the_code_when_clustering_starts(Estimator, init, monkeypatch):
     X, y = elongated(length=1.0)
     start = Start()
     Estimator(3, init=init, callbacks=[start], **SETTINGS).fit(X)
-    labels = found[0].numpy()
+    before, labels = found[0]
     if init == "mixture":
         assert adjusted_rand_score(y, labels) > 0.98
         within = pooled_covariance(start.code, labels, start.centers)
-        assert np.trace(within) == pytest.approx(3 / 2, rel=1e-5)
-        np.testing.assert_allclose(within, np.eye(3) / 2, atol=0.05)
+        means = np.stack([before[labels == j].mean(0) for j in range(3)])
+        values = np.linalg.eigvalsh(pooled_covariance(before, labels, means))
+        expected = values / (values + WITHIN_RIDGE * values.mean())
+        expected *= 3 / 2 / expected.sum()
+        np.testing.assert_allclose(within, np.diag(expected), atol=1e-5)
     else:
         np.testing.assert_allclose(start.code.mean(0), 0, atol=1e-5)
         assert start.code.var(0).sum() == pytest.approx(3, rel=1e-4)
