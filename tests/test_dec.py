@@ -92,7 +92,7 @@ def test_target_stays_between_refreshes(X):
 @BOTH
 def test_first_centers_are_kmeans_on_the_code(Estimator, X):
     spy = Spy()
-    Estimator(3, **SMALL, callbacks=[spy]).fit(X)
+    Estimator(3, init="k-means", **SMALL, callbacks=[spy]).fit(X)
     embedding, centers, _ = spy.targets[0]
     nearest = ((embedding[:, None] - centers) ** 2).sum(-1).argmin(1)
     for j in range(3):
