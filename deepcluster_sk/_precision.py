@@ -72,9 +72,10 @@ def warn_of_lost_digits(X, name):
     name : str
         The estimator's class.
     """
+    X = X if hasattr(X, "shape") else np.asarray(X)
     if getattr(X, "dtype", None) in (np.float32, np.float16, np.bool_):
         return
-    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    n = X.shape[0]
     rows = np.arange(0, n, -(-n // CHECKED_ROWS))
     # Wider than int64 and uint64, where the machine has such a type.
     exact = np.asarray(_safe_indexing(X, rows)).astype(np.longdouble)
