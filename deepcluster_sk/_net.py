@@ -458,10 +458,18 @@ class ClusterNet(NeuralNet):
 
     def apply(self, function, X):
         """``map_rows``, put together: one tensor on the net's device, or a tuple."""
-        parts = list(self.map_rows(function, X))
-        if isinstance(parts[0], tuple):
-            return tuple(torch.cat(column) for column in zip(*parts, strict=True))
-        return torch.cat(parts)
+        n = len(X) if isinstance(X, Rows) else X.shape[0]
+        whole, filled = None, 0
+        for part in self.map_rows(function, X):
+            parts = part if isinstance(part, tuple) else (part,)
+            if whole is None:
+                # Filled as the parts come. Kept for long, they would be strewn in
+                # memory between the batches, whose freed space then fits no other.
+                whole = [piece.new_empty(n, *piece.shape[1:]) for piece in parts]
+            for column, piece in zip(whole, parts, strict=True):
+                column[filled : filled + len(piece)] = piece
+            filled += len(parts[0])
+        return tuple(whole) if isinstance(part, tuple) else whole[0]
 
     def mean_loss(self, function, X):
         """Mean over rows of a loss that compares the rows of a batch.
