@@ -362,6 +362,9 @@ class MergeCenters(Callback):
 def test_clusters_that_fall_together_are_parted_or_announced(name, blobs):
     merge = MergeCenters()
     model = clone(SMALL[name]).set_params(callbacks=[merge])
+    if name.startswith("PCX"):
+        # Its centroids move by 0.5 % a batch: three batches are not enough to part.
+        model.set_params(batch_size=16, max_epochs=60)
     _, error, warned = attempt(model.fit, blobs[0])
     assert error is None
     assert hasattr(merge, "done_")
