@@ -8,6 +8,7 @@ methods on vectors use none.
 import io
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -25,7 +26,7 @@ def is_installed():
 def _torchvision_operators():
     """Declare what torchvision registers at import, if its own code cannot."""
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except RuntimeError:
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in OPERATORS:
