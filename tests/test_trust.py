@@ -191,7 +191,7 @@ def test_fit_gives_a_result_or_a_clear_error(name, k, case, target):
     assert same(said, check_results(plain, X, case.n, pattern))
 
 
-@given(estimators, st.sampled_from([0, -20, 10]), cases(columns=st.just(3)))
+@given(estimators, st.sampled_from([0, -20, 10]), cases(n_columns=3))
 @example("DCN", 0, Case("normal", 1, 3, 0, "float32", "reversed"))
 def test_new_data_gives_a_result_or_a_clear_error(name, exponent, case):
     model, size = fitted(name, exponent)
@@ -214,7 +214,7 @@ def test_new_data_gives_a_result_or_a_clear_error(name, exponent, case):
 @given(
     st.sampled_from(["PCX", "PCX-imbalanced"]),
     st.integers(1, 4),
-    st.lists(cases(columns=st.just(3)), min_size=1, max_size=3),
+    st.lists(cases(n_columns=3), min_size=1, max_size=3),
 )
 def test_a_stream_of_any_batches_keeps_a_whole_model(name, k, batches):
     model, largest, unit = make(name, k), 0, 1
