@@ -209,6 +209,11 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     clustering_weight : float, default=0.01
         η1, at least 0: weight of the squared distance to the centroid, summed over
         the code.
@@ -262,6 +267,10 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -374,6 +383,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         clustering_weight=0.01,
         entropy_weight=0.01,
         burn_in_epochs=10,
@@ -393,6 +403,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         n_init=1,
         tol=1e-4,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -403,6 +414,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.clustering_weight = clustering_weight
         self.entropy_weight = entropy_weight
         self.burn_in_epochs = burn_in_epochs
@@ -422,6 +434,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -439,6 +452,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _smoothing(self):
@@ -483,7 +497,8 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         module.centers.copy_(centers)
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
-        distance = torch.cdist(codes, module.centers).min(1).values.square().mean()
+        with torch.no_grad():
+            distance = module.distances(codes).amin(1).mean()
         module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
         module.centers.mul_(module.code_scale)
         share = labels.bincount(minlength=self.n_clusters) / len(codes)
@@ -603,7 +618,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     # --- the predict path -----------------------------------------------------
 
     def _assign(self, module, x):
-        return smallest(-module.assignment(module.encode(x)))
+        return smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
         output = module(x)
