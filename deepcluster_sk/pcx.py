@@ -77,10 +77,21 @@ class _ExemplarLoss(nn.Module):
         ε of Eq. 14; None weights all samples alike.
     decay : float or None
         κ; None leaves the centroids where they are.
+    first : Tensor of shape (n,) or None
+        Clusters in which the training rows stay; -1, as None, for the nearest one.
     """
 
-    def __init__(self, n_clusters, clustering_weight, entropy_weight, smoothing, decay):
+    def __init__(
+        self,
+        n_clusters,
+        clustering_weight,
+        entropy_weight,
+        smoothing,
+        decay,
+        first=None,
+    ):
         super().__init__()
+        self.register_buffer("first", first, persistent=False)
         self.clustering_weight = clustering_weight
         self.entropy_weight = entropy_weight
         self.smoothing = smoothing
@@ -93,6 +104,9 @@ class _ExemplarLoss(nn.Module):
         module = output.module
         centers, sizes = module.centers, module.sizes
         embedding, labels = output.embedding, output.assignment.detach().argmax(1)
+        if self.first is not None:
+            first = self.first[index]
+            labels = torch.where(first < 0, labels, first)
         weights = None
         if self.smoothing is not None:
             weights = inverse_size_weights(sizes, self.smoothing)
@@ -221,7 +235,9 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         η2, at least 0: weight of the entropy of the soft assignment, in nats.
     burn_in_epochs : int, default=10
         First epochs after pretraining, with ``entropy_weight`` taken as 0 and all
-        samples weighted alike. They count towards ``max_epochs``.
+        samples weighted alike. The clusters that ``init="mixture"`` found are kept
+        meanwhile, until codes are nearest to their own centroid. They count towards
+        ``max_epochs``.
     imbalanced : bool, default=False
         Weight samples by the inverse of their cluster's size (PC-X-IMBA, Eq. 12), and
         start from a k-means that does so too.
@@ -458,17 +474,18 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     def _smoothing(self):
         return self.size_smoothing if self.imbalanced else None
 
-    def _loss(self, burn_in=False):
+    def _loss(self, burn_in=False, first=None):
         return _ExemplarLoss(
             self.n_clusters,
             self.clustering_weight,
             entropy_weight=0.0 if burn_in else self.entropy_weight,
             smoothing=None if burn_in else self._smoothing(),
             decay=self.decay if self.update == "ema" else None,
+            first=first,
         )
 
     def _start(self, run):
-        """Pretrain, then put centroids at the centres of k-means on the codes."""
+        """Pretrain, then place the centroids; returns the rows' first clusters."""
         module, rows = run.module, run.rows
         n = len(rows)
         index = torch.from_numpy(run.random_state.permutation(n)[:START_ROWS]).sort()
@@ -503,12 +520,18 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         module.centers.mul_(module.code_scale)
         share = labels.bincount(minlength=self.n_clusters) / len(codes)
         module.sizes.copy_(batch_size * share)
+        if self.init == "k-means":
+            return None
+        first = torch.full((n,), -1, dtype=torch.int32, device=labels.device)
+        first[index.values.to(labels.device)] = labels.int()
+        return first
 
     def _phases(self, run):
-        yield from self._start(run)
+        first = yield from self._start(run)
         stop = [_ReviveClusters(run), StopOnPlateau(self.tol)]
         burn_in = min(self.burn_in_epochs, self.max_epochs)
-        yield self._phase(run, "burn-in", self._loss(burn_in=True), burn_in, stop)
+        loss = self._loss(burn_in=True, first=first)
+        yield self._phase(run, "burn-in", loss, burn_in, stop)
         yield self._phase(
             run, "exemplars", self._loss(), self.max_epochs - burn_in, stop
         )
