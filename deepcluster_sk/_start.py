@@ -21,8 +21,9 @@ START_ROWS = 10_000
 # Iterations of a mixture after which its starts are compared. After 5 those from
 # k-means are still what it made of a large cluster: halves.
 SHORT_RUN = 30
-# Starts of a mixture: from k-means, which hardly differ, and from rows drawn at random.
-STARTS = {"kmeans": 2, "random_from_data": 10}
+# Starts of a mixture: from k-means, and from rows drawn at random. Where clusters have
+# similar sizes the first find the larger bounds, where they have not, the second.
+STARTS = {"kmeans": 6, "random_from_data": 6}
 # Added to the eigenvalues of the pooled covariance, relative to their mean, before it
 # becomes a multiple of the identity. Where there are few rows or features some are
 # nearly zero. A direction that is blown up is one in which the first steps of training
