@@ -16,6 +16,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import Dataset
 
+from deepcluster_sk import parallel
 from deepcluster_sk.exceptions import ConvergenceError
 
 INFERENCE_ROWS = 256
@@ -103,6 +104,13 @@ class Rows(Dataset):
     def __len__(self):
         return len(self.X)
 
+    def __getstate__(self):
+        """As an array, which joblib knows how to share."""
+        return {"X": self.X.cpu().numpy(), "device": self.device}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
     def __getitem__(self, index):
         return self.X.index_select(0, index)
 
@@ -131,6 +139,9 @@ class StreamedRows(Rows):
 
     def __len__(self):
         return self.X.shape[0]
+
+    def __getstate__(self):
+        return vars(self)
 
     def __getitem__(self, index):
         # HDF5 and its like want increasing indices without repetition.
@@ -293,7 +304,11 @@ class ClusterNet(NeuralNet):
         self.phase_ = ""
         self.corrupt_ = self.order_ = None
         with self.stream_.active():
-            return super().initialize()
+            super().initialize()
+        rank = parallel.team_rank()
+        if rank:  # the weights are those of the first process, the masks are not
+            self.stream_ = PrivateStream(self.seed + rank, device)
+        return self
 
     def __init__(self, *args, seed=0, draws_random_numbers=False, **kwargs):
         self.seed = seed
@@ -315,7 +330,8 @@ class ClusterNet(NeuralNet):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
         self.notify("on_train_begin", X=X, y=y)
         try:
-            self.fit_loop(X, y, epochs=epochs)
+            with parallel.whole_statistics(self.module_):
+                self.fit_loop(X, y, epochs=epochs)
         except StopTraining:
             pass
         self.notify("on_train_end", X=X, y=y)
@@ -363,6 +379,7 @@ class ClusterNet(NeuralNet):
                 if on_end:
                     self.history.new_batch()
                     loss = sum(term.item() for term in step.values())
+                    loss = float(parallel.total(loss))
                     self.history.record_batch(f"{prefix}_loss", loss)
                     for callback in on_end:
                         callback.on_batch_end(self, batch=batch, training=training)
@@ -373,7 +390,8 @@ class ClusterNet(NeuralNet):
         if sizes:
             totals = totals + _weighted_sums(sizes, terms)
         n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
-        self._record_epoch(prefix, list(step), totals / n_rows, n_batches)
+        means = parallel.total(totals) / n_rows
+        self._record_epoch(prefix, list(step), means, n_batches)
 
     def _record_epoch(self, prefix, names, means, n_batches):
         for name, value in zip(names, means, strict=True):
@@ -388,15 +406,19 @@ class ClusterNet(NeuralNet):
         self.history.record(f"{prefix}_batch_count", n_batches)
 
     def train_step(self, batch, **fit_params):
-        """One optimizer step; returns the detached terms."""
+        """One optimizer step; returns the detached terms, or this process's share."""
         x, index = batch
         self.optimizer_.zero_grad(set_to_none=True)
         inputs = x if self.corrupt_ is None else self.corrupt_(x, self.noise_generator_)
-        terms = self.criterion_(self.module_(inputs), x, index)
-        loss = None
-        for term in terms.values():
-            loss = term if loss is None else loss + term
-        loss.backward()
+        with parallel.divided(len(index)):
+            inputs, x, index = map(parallel.own_part, (inputs, x, index))
+            terms = self.criterion_(self.module_(inputs), x, index)
+            loss = None
+            for term in terms.values():
+                loss = term if loss is None else loss + term
+            loss.backward()
+            parallel.average_gradients(p for _, p in self.get_all_learnable_params())
+            terms = parallel.shares(terms)
         for callback in self.grad_listeners_:
             callback.on_grad_computed(
                 self,
