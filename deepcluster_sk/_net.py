@@ -108,6 +108,10 @@ class Rows(Dataset):
         """As an array, which joblib knows how to share."""
         return {"X": self.X.cpu().numpy(), "device": self.device}
 
+    def __sizeof__(self):
+        """With the data: what is large Dask sends once, not with every task."""
+        return super().__sizeof__() + getattr(self.X, "nbytes", 0)
+
     def __setstate__(self, state):
         self.__init__(**state)
 
@@ -379,7 +383,7 @@ class ClusterNet(NeuralNet):
                 if on_end:
                     self.history.new_batch()
                     loss = sum(term.item() for term in step.values())
-                    loss = float(parallel.total(loss))
+                    loss = float(parallel.total(torch.tensor(loss, dtype=torch.double)))
                     self.history.record_batch(f"{prefix}_loss", loss)
                     for callback in on_end:
                         callback.on_batch_end(self, batch=batch, training=training)
@@ -390,7 +394,7 @@ class ClusterNet(NeuralNet):
         if sizes:
             totals = totals + _weighted_sums(sizes, terms)
         n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
-        means = parallel.total(totals) / n_rows
+        means = parallel.total(torch.from_numpy(totals)).numpy() / n_rows
         self._record_epoch(prefix, list(step), means, n_batches)
 
     def _record_epoch(self, prefix, names, means, n_batches):
@@ -443,7 +447,7 @@ class ClusterNet(NeuralNet):
         X = np.ascontiguousarray(X, dtype=np.float32)
         return Rows(X, torch.device(self.device))
 
-    def map_rows(self, function, X):
+    def map_rows(self, function, X, part=slice(None)):
         """Yield ``function(x)`` for consecutive chunks of rows, on the net's device.
 
         Every call sees exactly ``INFERENCE_ROWS`` rows, the last ones padded, and
@@ -459,6 +463,8 @@ class ClusterNet(NeuralNet):
             first axis runs over the rows.
         X : Rows or ndarray of shape (n, d)
             The data.
+        part : slice
+            Of the chunks, those that are wanted.
 
         Yields
         ------
@@ -467,7 +473,7 @@ class ClusterNet(NeuralNet):
         self.module_.eval()
         device = torch.device(self.device)
         source = X.X if isinstance(X, Rows) else X
-        for start in range(0, source.shape[0], INFERENCE_ROWS):
+        for start in range(0, source.shape[0], INFERENCE_ROWS)[part]:
             x = source[start : start + INFERENCE_ROWS]
             if not isinstance(x, torch.Tensor):
                 x = torch.from_numpy(np.array(x, dtype=np.float32)).to(device)
@@ -481,16 +487,21 @@ class ClusterNet(NeuralNet):
     def apply(self, function, X):
         """``map_rows``, put together: one tensor on the net's device, or a tuple."""
         n = len(X) if isinstance(X, Rows) else X.shape[0]
-        whole, filled = None, 0
-        for part in self.map_rows(function, X):
+        # Training data are those of all processes; others may be of one alone.
+        chunks = -(-n // INFERENCE_ROWS)
+        own = parallel.part_of(chunks) if isinstance(X, Rows) else slice(0, chunks)
+        whole, filled = None, own.start * INFERENCE_ROWS
+        for part in self.map_rows(function, X, own):
             parts = part if isinstance(part, tuple) else (part,)
             if whole is None:
                 # Filled as the parts come. Kept for long, they would be strewn in
                 # memory between the batches, whose freed space then fits no other.
-                whole = [piece.new_empty(n, *piece.shape[1:]) for piece in parts]
+                whole = [piece.new_zeros(n, *piece.shape[1:]) for piece in parts]
             for column, piece in zip(whole, parts, strict=True):
                 column[filled : filled + len(piece)] = piece
             filled += len(parts[0])
+        if own != slice(0, chunks):
+            whole = [parallel.total(column) for column in whole]
         return tuple(whole) if isinstance(part, tuple) else whole[0]
 
     def mean_loss(self, function, X):

@@ -61,6 +61,10 @@ class SolverRows:
     def __len__(self):
         return len(self.X)
 
+    def __sizeof__(self):
+        """With the data, as that of ``Rows``."""
+        return super().__sizeof__() + self.X.nbytes
+
 
 class SolverRun:
     """One run of a solver; what ``Run`` is to methods with a network.

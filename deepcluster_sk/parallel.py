@@ -240,13 +240,19 @@ def shares(terms):
     return {name: team.share * term for name, term in terms.items()}
 
 
-def total(numbers):
-    """Sum of an array, or of a number, over the processes."""
+def total(x):
+    """Sum of a tensor over the processes."""
     team = _TEAM.get()
-    if team is None:
-        return numbers
-    summed = team.sum(torch.as_tensor(numbers, dtype=torch.double))
-    return summed.cpu().numpy()
+    return x if team is None else team.sum(x)
+
+
+def part_of(n):
+    """Which of n things this process does; all of them if there are too few."""
+    team = _TEAM.get()
+    if team is None or n < team.size:
+        return slice(0, n)
+    with team.batch(n):
+        return team.part
 
 
 @contextmanager
