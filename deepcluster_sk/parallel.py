@@ -6,6 +6,7 @@ each has a part of the rows.
 """
 
 import hashlib
+import os
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
@@ -115,9 +116,10 @@ def processes(accelerator):
     Raises
     ------
     ValueError
-        By ``fit``, before any training, if the data or a parameter differ between
-        processes or ``checkpoint`` is given, and if a batch has fewer rows than there
-        are processes.
+        If ``WORLD_SIZE`` in the environment says that there are several processes,
+        but the accelerator has found one. By ``fit``, before any training, if the
+        data or a parameter differ between processes or ``checkpoint`` is given, and
+        if a batch has fewer rows than there are processes.
     RuntimeError
         By ``fit``, if the processes no longer have the same weights.
 
@@ -132,6 +134,12 @@ def processes(accelerator):
     ...     model.fit(X).labels_.shape
     (150,)
     """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes == 1 < started:
+        raise ValueError(
+            f"{started} processes were started (WORLD_SIZE), but the accelerator has "
+            "found one. On CPUs it must be Accelerator(cpu=True)."
+        )
     team = _Team(accelerator) if accelerator.num_processes > 1 else None
     token = _TEAM.set(team)
     try:

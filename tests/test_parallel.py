@@ -143,12 +143,22 @@ def test_what_cannot_be_done_is_refused_in_all_processes(name, kind, message, te
         assert re.search(message, str(found[name]))
 
 
-def test_one_process_is_no_team():
-    class Lonely:
-        num_processes = 1
+class Lonely:
+    """An accelerator that knows of no other process."""
 
+    num_processes = 1
+
+
+def test_one_process_is_no_team():
     x = torch.ones(3, 2)
     with parallel.processes(Lonely()):
         assert not parallel.is_team()
         assert parallel.whole_batch(x) is x
         assert parallel.own_part(x) is x
+
+
+def test_an_accelerator_that_has_not_found_the_others_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"2 processes were started \(WORLD_SIZE\)"):
+        with parallel.processes(Lonely()):
+            pass
