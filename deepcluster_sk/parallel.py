@@ -113,6 +113,11 @@ def processes(accelerator):
         be the estimator's, as with ``device="auto"`` on GPUs, and ``device="cpu"``
         beside ``Accelerator(cpu=True)``.
 
+    Yields
+    ------
+    None
+        The block is all that matters.
+
     Raises
     ------
     ValueError

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import joblib
 import numpy as np
@@ -13,10 +14,12 @@ import pytest
 import torch
 from instances import GRADIENT
 from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.datasets import load_digits
 from team import results
 from test_persistence import assert_same, public_attributes
 
-from deepcluster_sk import parallel
+from deepcluster_sk import load, parallel
 
 ALIKE = [
     *GRADIENT,
@@ -141,6 +144,27 @@ def test_what_cannot_be_done_is_refused_in_all_processes(name, kind, message, te
     for found in team[0]:
         assert isinstance(found[name], kind)
         assert re.search(message, str(found[name]))
+
+
+def test_the_script_of_the_user_guide_runs(tmp_path):
+    page = Path(__file__).parents[1] / "docs" / "scaling.rst"
+    block = re.search(
+        r"code-block:: python\n\n(.*?)\n(?=\S)", page.read_text("utf-8"), re.DOTALL
+    )
+    (tmp_path / "train.py").write_text(dedent(block.group(1)))
+    command = "-m torch.distributed.run --standalone --nproc-per-node 2 train.py"
+    subprocess.run(
+        [sys.executable, *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
+        check=True,
+    )
+    X = load_digits().data
+    model = load(tmp_path / "model.safetensors")
+    assert (model.predict(X) == model.labels_).all()
+    expected = clone(model).fit(X)
+    assert_allclose(model.objective_, expected.objective_, rtol=1e-2)
 
 
 class Lonely:
