@@ -298,7 +298,9 @@ class BaseDeepEstimator(
                 f"a fit over several processes. Got {self.checkpoint!r} instead."
             )
         device = getattr(rows, "device", torch.device("cpu"))
-        differing = parallel.differing(describe(self, X, y, device))
+        described = describe(self, X, y, device)
+        described.pop("device", None)  # GPUs of a machine have different names
+        differing = parallel.differing(described)
         if differing:
             raise ValueError(
                 "A fit over several processes needs the same data and parameters in "

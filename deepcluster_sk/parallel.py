@@ -109,9 +109,8 @@ def processes(accelerator):
     Parameters
     ----------
     accelerator : accelerate.Accelerator
-        Made in each process; with a single process nothing changes. Its device should
-        be the estimator's, as with ``device="auto"`` on GPUs, and ``device="cpu"``
-        beside ``Accelerator(cpu=True)``.
+        Made in each process; with a single process nothing changes. Give the
+        estimator its ``device``.
 
     Yields
     ------
@@ -134,8 +133,11 @@ def processes(accelerator):
     >>> from deepcluster_sk import IDEC, parallel
     >>> from sklearn.datasets import load_iris
     >>> X, _ = load_iris(return_X_y=True)
-    >>> model = IDEC(3, latent_dim=2, hidden_layer_sizes=(16,), device="cpu")
-    >>> with parallel.processes(Accelerator(cpu=True)):
+    >>> accelerator = Accelerator(cpu=True)
+    >>> model = IDEC(
+    ...     3, latent_dim=2, hidden_layer_sizes=(16,), device=accelerator.device
+    ... )
+    >>> with parallel.processes(accelerator):
     ...     model.fit(X).labels_.shape
     (150,)
     """

@@ -136,6 +136,7 @@ def cases(X, rank):
     yield "stream", in_two_parts, clone(SMALL["PCX"]), X
     yield "no seed", fit, small(random_state=None), X
     yield "alone", of_one_process, small(), np.tile(X, (7, 1))
+    yield "devices", fit, small(device=f"cpu:{rank}" if rank else "cpu"), X
     yield "masks", masks, small(architecture=Dropout), X
     yield "part of a batch", fit, small(Forgetful), X
     yield "other data", fit, small(), X + np.float32(rank)
