@@ -192,6 +192,7 @@ class BaseDeepEstimator(
         "hidden_layer_sizes": ["array-like", None],
         "architecture": [StrOptions(set(ARCHITECTURES)), callable],
         "image_shape": ["array-like", None],
+        "augmentation": [callable, None],
         "pretrain_epochs": [Interval(numbers.Integral, 0, None, closed="left")],
         "max_epochs": [Interval(numbers.Integral, 1, None, closed="left")],
         "batch_size": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -200,14 +201,15 @@ class BaseDeepEstimator(
         "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
         "tol": [Interval(numbers.Real, 0, None, closed="left")],
         "device": [str, torch.device],
+        "precision": [StrOptions({"float32", "bf16"})],
         "callbacks": [list, tuple, None],
         "checkpoint": [str, os.PathLike, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
 
-    # Methods without a network do not take it: their sweeps are few.
-    checkpoint = None
+    # Methods without a network do not take them: there are no batches, and few sweeps.
+    augmentation = checkpoint = None
 
     # --- what a method defines ------------------------------------------------
 
@@ -416,6 +418,7 @@ class BaseDeepEstimator(
             seed=seed,
             # Our own networks draw nothing in training; a user's may (dropout).
             draws_random_numbers=callable(self.architecture),
+            augmentation=self.augmentation,
             **{f"module__{name}": value for name, value in kwargs.items()},
         ).initialize()
 

@@ -9,6 +9,7 @@ that was under way goes on from the last epoch that was noted.
 import hashlib
 import inspect
 from collections import defaultdict
+from dataclasses import is_dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -69,7 +70,7 @@ def _digest(X):
 
 def _text(value):
     """A value, or for code and generators what they are called."""
-    if _is_data(value):
+    if _is_data(value) or is_dataclass(value):
         return repr(value)
     return getattr(value, "__qualname__", type(value).__qualname__)
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from deepcluster_sk import parallel
 from deepcluster_sk.exceptions import ConvergenceError
 
-INFERENCE_ROWS = 256
+INFERENCE_ROWS = 512
 # What is read at once from data that stays on disk, and what is held of it.
 BLOCK_BYTES = 2**18
 BUFFER_BYTES = 2**26
@@ -291,6 +291,13 @@ class StreamedBatches:
                 yield x, index[part].to(x.device)
 
 
+def _describe(value):
+    """Type of a value, or the shape of a tensor, in words."""
+    if isinstance(value, torch.Tensor):
+        return f"one of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
 def _weighted_sums(sizes, terms):
     """Sum over batches of the number of rows times each loss term."""
     table = torch.stack([torch.stack(list(step.values())) for step in terms])
@@ -326,9 +333,12 @@ class ClusterNet(NeuralNet):
             self.stream_ = PrivateStream(self.seed + rank, device)
         return self
 
-    def __init__(self, *args, seed=0, draws_random_numbers=False, **kwargs):
+    def __init__(
+        self, *args, seed=0, draws_random_numbers=False, augmentation=None, **kwargs
+    ):
         self.seed = seed
         self.draws_random_numbers = draws_random_numbers
+        self.augmentation = augmentation
         super().__init__(*args, **kwargs)
 
     def trim_for_prediction(self):
@@ -424,6 +434,7 @@ class ClusterNet(NeuralNet):
     def train_step(self, batch, **fit_params):
         """One optimizer step; returns the detached terms, or this process's share."""
         x, index = batch
+        x = self._augmented(x)
         self.optimizer_.zero_grad(set_to_none=True)
         inputs = x if self.corrupt_ is None else self.corrupt_(x, self.noise_generator_)
         with parallel.divided(len(index)):
@@ -444,6 +455,19 @@ class ClusterNet(NeuralNet):
             )
         self.optimizer_.step()
         return {name: term.detach() for name, term in terms.items()}
+
+    def _augmented(self, x):
+        """What the user's augmentation makes of a batch."""
+        if self.augmentation is None:
+            return x
+        # A copy: the batch may be the data itself, and the callable may write to it.
+        changed = self.augmentation(x.clone(), self.noise_generator_)
+        if not isinstance(changed, torch.Tensor) or changed.shape != x.shape:
+            raise ValueError(
+                "augmentation must return a tensor of the shape that it gets, "
+                f"{tuple(x.shape)}. Got {_describe(changed)}."
+            )
+        return changed.to(x)
 
     def evaluation_step(self, batch, training=False):
         """Embedding of a batch, without decoding it."""

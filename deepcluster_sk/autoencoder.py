@@ -36,6 +36,11 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     noise_std : float, default=0.0
         Standard deviation, in units of X, of the Gaussian noise added to the
         inputs in training.
@@ -55,6 +60,10 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -118,6 +127,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         noise_std=0.0,
         max_epochs=100,
         batch_size=256,
@@ -126,6 +136,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         n_init=1,
         tol=1e-4,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -135,6 +146,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.noise_std = noise_std
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -143,6 +155,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -155,6 +168,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _phases(self, run):

@@ -17,7 +17,7 @@ from deepcluster_sk._start import (
     place_centers,
     pretraining,
 )
-from deepcluster_sk.losses import kmeans_loss
+from deepcluster_sk.losses import kmeans_loss, squared_distances
 from deepcluster_sk.modules import CentroidAutoencoder
 from deepcluster_sk.parallel import whole_batch
 
@@ -61,7 +61,7 @@ class _KMeansFriendly(nn.Module):
         }
 
     def _move(self, code, index):
-        labels = torch.cdist(code, self.centers).argmin(1)
+        labels = squared_distances(code, self.centers).argmin(1)
         sizes = self.memory.update(index, labels)
         code, labels = whole_batch(code), whole_batch(labels)
         sums = torch.zeros_like(self.centers).index_add_(0, labels, code)
@@ -75,7 +75,8 @@ def _revive(run, clusters):
     """Put the centres of empty clusters on the rows farthest from their own."""
     module, loss = run.module, run.net.criterion_
     code = run.apply(module.encode)
-    distance = torch.cdist(code, module.centers).min(1).values
+    with torch.no_grad():
+        distance = module.distances(code).amin(1)
     rows = distance.argsort(descending=True)[: len(clusters)]
     module.centers[clusters] = code[rows]
     loss.memory.labels[rows] = clusters
@@ -108,6 +109,11 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     clustering_weight : float, default=0.1
         Twice the weight of the squared distance to the centre: λ, at least 0.
     pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
@@ -142,6 +148,10 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         epochs in a row. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -229,6 +239,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         clustering_weight=0.1,
         pretraining="end-to-end",
         pretrain_dropout=0.2,
@@ -241,6 +252,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         n_init=1,
         tol=1e-3,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -251,6 +263,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.clustering_weight = clustering_weight
         self.pretraining = pretraining
         self.pretrain_dropout = pretrain_dropout
@@ -263,6 +276,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -277,6 +291,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _phases(self, run):
@@ -302,10 +317,10 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.cluster_centers_ = run.module.centers.cpu().numpy()
 
     def _assign(self, module, x):
-        return smallest(torch.cdist(module.encode(x), module.centers))
+        return smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
         code = module.encode(x)
         error = module.relative_error(x, code).mean(1)
-        distance = torch.cdist(code, module.centers).min(1).values.square()
+        distance = module.distances(code).amin(1)
         return error + self.clustering_weight / 2 * distance

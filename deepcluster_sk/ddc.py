@@ -117,6 +117,11 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     reconstruction_weight : float, default=0.0
         Weight of the reconstruction error, at least 0; the paper's DDC-AE has 0.1.
     companion : {"naive", "tensor"} or None, default=None
@@ -145,6 +150,10 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         epochs in a row. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -242,6 +251,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         reconstruction_weight=0.0,
         companion=None,
         companion_weight=0.01,
@@ -254,6 +264,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         n_init=1,
         tol=1e-3,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -264,6 +275,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.reconstruction_weight = reconstruction_weight
         self.companion = companion
         self.companion_weight = companion_weight
@@ -276,6 +288,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -289,6 +302,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _validate_training_data(self, X):

@@ -13,6 +13,7 @@ from deepcluster_sk._base import (
     BaseDeepClusterer,
     DecoderMixin,
     SoftAssignmentMixin,
+    smallest,
 )
 from deepcluster_sk._companions import (
     COMPANION_CONSTRAINTS,
@@ -147,6 +148,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _phases(self, run):
@@ -171,6 +173,10 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
             self.max_epochs,
             callbacks=[_RefreshTarget(run, self.update_interval, self.tol)],
         )
+
+    def _assign(self, module, x):
+        # The largest soft assignment is that of the nearest centre.
+        return smallest(module.distances(module.encode(x)))
 
     def _objective(self, net, X):
         """The loss of all rows against the target that they make themselves."""
@@ -218,6 +224,11 @@ class DEC(_BaseDEC):
         ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     companion : {"naive", "tensor"} or None, default=None
         Companion objectives on the outputs of the encoder's blocks [2]_: with the
         Gaussian kernel of flattened outputs, or with the tensor kernel.
@@ -259,6 +270,10 @@ class DEC(_BaseDEC):
         computations of the target. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -360,6 +375,7 @@ class DEC(_BaseDEC):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         companion=None,
         companion_weight=0.01,
         companion_weighting="constant",
@@ -375,6 +391,7 @@ class DEC(_BaseDEC):
         n_init=1,
         tol=1e-3,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -385,6 +402,7 @@ class DEC(_BaseDEC):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.companion = companion
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
@@ -400,6 +418,7 @@ class DEC(_BaseDEC):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -430,6 +449,11 @@ class IDEC(DecoderMixin, _BaseDEC):
         ``encode`` and ``decode`` on rows, and ``encode_with_blocks`` for companions.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     clustering_weight : float, default=0.1
         Weight γ of the divergence beside the reconstruction error, at least 0.
     companion : {"naive", "tensor"} or None, default=None
@@ -473,6 +497,10 @@ class IDEC(DecoderMixin, _BaseDEC):
         computations of the target. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -569,6 +597,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         clustering_weight=0.1,
         companion=None,
         companion_weight=0.01,
@@ -585,6 +614,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         n_init=1,
         tol=1e-3,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -595,6 +625,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.clustering_weight = clustering_weight
         self.companion = companion
         self.companion_weight = companion_weight
@@ -611,6 +642,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose

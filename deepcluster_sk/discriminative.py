@@ -275,6 +275,11 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     reconstruction_weight : float, default=0.001
         λ and λ_r, at least 0: weight of the squared reconstruction error, summed
         over features and averaged over samples. It has the scale of X squared: for
@@ -320,6 +325,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -413,6 +422,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         reconstruction_weight=0.001,
         discriminative_weight=1.0,
         between_weight=1.0,
@@ -431,6 +441,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         n_init=1,
         tol=1e-5,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -441,6 +452,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.reconstruction_weight = reconstruction_weight
         self.discriminative_weight = discriminative_weight
         self.between_weight = between_weight
@@ -459,6 +471,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -481,6 +494,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             "latent_dim": self.latent_dim,
             "architecture": architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
+            "precision": self.precision,
         }
 
     def _edges(self, x):

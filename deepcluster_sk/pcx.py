@@ -78,10 +78,21 @@ class _ExemplarLoss(nn.Module):
         ε of Eq. 14; None weights all samples alike.
     decay : float or None
         κ; None leaves the centroids where they are.
+    first : Tensor of shape (n,) or None
+        Clusters in which the training rows stay; -1, as None, for the nearest one.
     """
 
-    def __init__(self, n_clusters, clustering_weight, entropy_weight, smoothing, decay):
+    def __init__(
+        self,
+        n_clusters,
+        clustering_weight,
+        entropy_weight,
+        smoothing,
+        decay,
+        first=None,
+    ):
         super().__init__()
+        self.register_buffer("first", first, persistent=False)
         self.clustering_weight = clustering_weight
         self.entropy_weight = entropy_weight
         self.smoothing = smoothing
@@ -94,6 +105,9 @@ class _ExemplarLoss(nn.Module):
         module = output.module
         centers, sizes = module.centers, module.sizes
         embedding, labels = output.embedding, output.assignment.detach().argmax(1)
+        if self.first is not None:
+            first = self.first[index]
+            labels = torch.where(first < 0, labels, first)
         weights = None
         if self.smoothing is not None:
             weights = inverse_size_weights(sizes, self.smoothing)
@@ -211,6 +225,11 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     clustering_weight : float, default=0.01
         η1, at least 0: weight of the squared distance to the centroid, summed over
         the code.
@@ -218,7 +237,9 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         η2, at least 0: weight of the entropy of the soft assignment, in nats.
     burn_in_epochs : int, default=10
         First epochs after pretraining, with ``entropy_weight`` taken as 0 and all
-        samples weighted alike. They count towards ``max_epochs``.
+        samples weighted alike. The clusters that ``init="mixture"`` found are kept
+        meanwhile, until codes are nearest to their own centroid. They count towards
+        ``max_epochs``.
     imbalanced : bool, default=False
         Weight samples by the inverse of their cluster's size (PC-X-IMBA, Eq. 12), and
         start from a k-means that does so too.
@@ -264,6 +285,10 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -376,6 +401,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         clustering_weight=0.01,
         entropy_weight=0.01,
         burn_in_epochs=10,
@@ -395,6 +421,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         n_init=1,
         tol=1e-4,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -405,6 +432,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.clustering_weight = clustering_weight
         self.entropy_weight = entropy_weight
         self.burn_in_epochs = burn_in_epochs
@@ -424,6 +452,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -441,22 +470,24 @@ class PCX(DecoderMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _smoothing(self):
         return self.size_smoothing if self.imbalanced else None
 
-    def _loss(self, burn_in=False):
+    def _loss(self, burn_in=False, first=None):
         return _ExemplarLoss(
             self.n_clusters,
             self.clustering_weight,
             entropy_weight=0.0 if burn_in else self.entropy_weight,
             smoothing=None if burn_in else self._smoothing(),
             decay=self.decay if self.update == "ema" else None,
+            first=first,
         )
 
     def _start(self, run):
-        """Pretrain, then put centroids at the centres of k-means on the codes."""
+        """Pretrain, then place the centroids; returns the rows' first clusters."""
         module, rows = run.module, run.rows
         n = len(rows)
         index = torch.from_numpy(run.random_state.permutation(n)[:START_ROWS]).sort()
@@ -485,17 +516,24 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         module.centers.copy_(centers)
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
-        distance = torch.cdist(codes, module.centers).min(1).values.square().mean()
+        with torch.no_grad():
+            distance = module.distances(codes).amin(1).mean()
         module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
         module.centers.mul_(module.code_scale)
         share = labels.bincount(minlength=self.n_clusters) / len(codes)
         module.sizes.copy_(batch_size * share)
+        if self.init == "k-means":
+            return None
+        first = torch.full((n,), -1, dtype=torch.int32, device=labels.device)
+        first[index.values.to(labels.device)] = labels.int()
+        return first
 
     def _phases(self, run):
-        yield from self._start(run)
+        first = yield from self._start(run)
         stop = [_ReviveClusters(run), StopOnPlateau(self.tol)]
         burn_in = min(self.burn_in_epochs, self.max_epochs)
-        yield self._phase(run, "burn-in", self._loss(burn_in=True), burn_in, stop)
+        loss = self._loss(burn_in=True, first=first)
+        yield self._phase(run, "burn-in", loss, burn_in, stop)
         yield self._phase(
             run, "exemplars", self._loss(), self.max_epochs - burn_in, stop
         )
@@ -606,7 +644,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     # --- the predict path -----------------------------------------------------
 
     def _assign(self, module, x):
-        return smallest(-module.assignment(module.encode(x)))
+        return smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
         output = module(x)

@@ -10,7 +10,14 @@ __all__ = ["load"]
 
 KIND = "a fitted estimator"
 # What a file may lack, and what may differ on another machine.
-REPLACEABLE = ("architecture", "optimizer", "device", "callbacks", "random_state")
+REPLACEABLE = (
+    "architecture",
+    "augmentation",
+    "optimizer",
+    "device",
+    "callbacks",
+    "random_state",
+)
 # Fitted state besides the public attributes.
 HIDDEN = ("_n_features_out", "_sklearn_output_config")
 
@@ -70,9 +77,10 @@ def load(path, **parameters):
         The file.
     **parameters : dict
         Constructor parameters in the place of those in the file: ``architecture``,
-        ``optimizer``, ``device``, ``callbacks`` or ``random_state``. The file cannot
-        hold code, so a callable architecture or optimizer, callbacks and a
-        RandomState that the saved estimator had must be passed; ``callbacks=None``
+        ``augmentation``, ``optimizer``, ``device``, ``callbacks`` or
+        ``random_state``. The file cannot hold code, so a callable architecture or
+        optimizer, an augmentation, callbacks and a RandomState that the saved
+        estimator had must be passed; ``augmentation=None`` and ``callbacks=None``
         will do.
 
     Returns

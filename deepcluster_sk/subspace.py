@@ -383,6 +383,11 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
     penalty : float, default=0.1
         λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``.
     regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
@@ -414,6 +419,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         this relative amount, than the best before. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
@@ -510,6 +519,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        augmentation=None,
         penalty=0.1,
         regularization="l1",
         l1_ratio=0.9,
@@ -524,6 +534,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         n_init=1,
         tol=1e-4,
         device="auto",
+        precision="float32",
         callbacks=None,
         checkpoint=None,
         verbose=0,
@@ -534,6 +545,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.augmentation = augmentation
         self.penalty = penalty
         self.regularization = regularization
         self.l1_ratio = l1_ratio
@@ -548,6 +560,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.n_init = n_init
         self.tol = tol
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
@@ -561,6 +574,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "image_shape": self.image_shape,
+            "precision": self.precision,
         }
 
     def _express(self, run, epoch):

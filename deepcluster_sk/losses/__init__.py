@@ -6,6 +6,7 @@ gradients. What is held constant (targets, centroids, assignments) is for the ca
 detach.
 """
 
+from deepcluster_sk.losses._common import squared_distances
 from deepcluster_sk.losses._directions import (
     anchor_similarity_loss,
     between_cluster_loss,
@@ -46,6 +47,7 @@ __all__ = [
     "simplex_projection",
     "softmax_assignment",
     "spherical_kmeans_loss",
+    "squared_distances",
     "student_t_assignment",
     "target_distribution",
     "tensorized_cost",

@@ -1,8 +1,34 @@
 """What several families of losses need."""
 
+import torch
+
 
 def squared_distances(x, centers):
-    """Squared Euclidean distances, (n, k), by differences: exact where they vanish."""
+    """Squared Euclidean distances of rows to centres.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n, d)
+        Rows.
+    centers : torch.Tensor of shape (k, d)
+        Centres.
+
+    Returns
+    -------
+    distances : torch.Tensor of shape (n, k)
+        Made of differences, not of inner products: exact where they vanish.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import squared_distances
+    >>> squared_distances(torch.tensor([[3.0, 4.0]]), torch.zeros(2, 2))
+    tensor([[25., 25.]])
+    """
+    if not torch.is_grad_enabled():
+        # A tenth of the time; but its gradient is infinite where distances vanish.
+        mode = "donot_use_mm_for_euclid_dist"
+        return torch.cdist(x, centers, compute_mode=mode).square_()
     return (x[:, None] - centers).square().sum(2)
 
 

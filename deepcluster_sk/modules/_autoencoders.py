@@ -210,6 +210,7 @@ def build_autoencoder(
     architecture="mlp",
     hidden_layer_sizes=None,
     image_shape=None,
+    precision="float32",
 ):
     """Make the autoencoder that an estimator's parameters describe.
 
@@ -225,6 +226,8 @@ def build_autoencoder(
         architecture. Ignored for a callable.
     image_shape : tuple (C, H, W) or None, default=None
         Needed by "conv".
+    precision : {"float32", "bf16"}, default="float32"
+        See :class:`MixedPrecision`.
 
     Returns
     -------
@@ -238,12 +241,60 @@ def build_autoencoder(
         If its code or reconstruction has the wrong shape.
     """
     if callable(architecture):
-        return _UserAutoencoder(architecture, n_features, latent_dim)
+        network = _UserAutoencoder(architecture, n_features, latent_dim)
+        return with_precision(network, precision)
     sizes = DEFAULT_HIDDEN[architecture] if hidden_layer_sizes is None else None
     sizes = tuple(hidden_layer_sizes) if sizes is None else sizes
     if architecture == "conv":
-        return ConvAutoencoder(n_features, latent_dim, sizes, image_shape)
-    return MLPAutoencoder(n_features, latent_dim, sizes)
+        network = ConvAutoencoder(n_features, latent_dim, sizes, image_shape)
+    else:
+        network = MLPAutoencoder(n_features, latent_dim, sizes)
+    return with_precision(network, precision)
+
+
+class MixedPrecision(Autoencoder):
+    """An autoencoder whose products are computed in bfloat16.
+
+    Weights and their gradients, what goes in and what comes out are float32: losses
+    and distances, which live on small differences, never see fewer digits than the
+    network itself has.
+
+    Parameters
+    ----------
+    network : Autoencoder
+        The autoencoder.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.stages = network.stages
+
+    def _run(self, function, x):
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return function(x)
+
+    def encode(self, x):
+        """Code of each row."""
+        return self._run(self.network.encode, x).float()
+
+    def encode_with_blocks(self, x):
+        """Code of each row and the outputs of the encoder's blocks."""
+        code, blocks = self._run(self.network.encode_with_blocks, x)
+        return code.float(), [block.float() for block in blocks]
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return self._run(self.network.decode, embedding).float()
+
+    def rebase(self, shift, forth, back):
+        """Change the coordinates of the code; reconstructions stay."""
+        self.network.rebase(shift, forth, back)
+
+
+def with_precision(network, precision):
+    """The autoencoder, or that autoencoder in :class:`MixedPrecision` for "bf16"."""
+    return MixedPrecision(network) if precision == "bf16" else network
 
 
 class _UserAutoencoder(Autoencoder):

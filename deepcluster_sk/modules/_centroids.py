@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
 from deepcluster_sk.modules._output import LazyOutput
 
@@ -69,9 +70,14 @@ class CentroidAutoencoder(Autoencoder):
         """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
         return (self.autoencoder.decode(embedding) - self.standardize(x)).square()
 
+    def distances(self, embedding):
+        """Squared distance of each code to each centre, ``(n, k)``."""
+        return squared_distances(embedding, self.centers)
+
     def nearest(self, embedding):
         """Index of the nearest centre of each code, ``(n,)``."""
-        return torch.cdist(embedding, self.centers).argmin(1)
+        with torch.no_grad():
+            return self.distances(embedding).argmin(1)
 
 
 class SphericalAutoencoder(CentroidAutoencoder):

@@ -77,10 +77,6 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         """Soft assignment λ of each code (Eq. 2), ``(n, k)``."""
         return softmax_assignment(embedding, self.centers, self.temperature)
 
-    def nearest(self, embedding):
-        """Index of the nearest centroid: the largest λ (Eq. 2), ``(n,)``."""
-        return self.assignment(embedding).argmax(1)
-
     def forward(self, x):
         """Encode rows and assign them softly."""
         embedding = self.encode(x)

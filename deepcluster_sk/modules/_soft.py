@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from deepcluster_sk.losses import student_t_assignment
-from deepcluster_sk.modules._autoencoders import build_autoencoder
+from deepcluster_sk.modules._autoencoders import build_autoencoder, with_precision
 from deepcluster_sk.modules._blocks import (
     BlockConvAutoencoder,
     NormalizedMLPAutoencoder,
@@ -41,7 +41,7 @@ class DivergenceModule(nn.Module):
         Number k of clusters.
     n_features, latent_dim : int
         Widths of a row and of the hidden layer.
-    architecture, hidden_layer_sizes, image_shape
+    architecture, hidden_layer_sizes, image_shape, precision
         See :func:`build_block_autoencoder`.
     """
 
@@ -113,6 +113,7 @@ def build_block_autoencoder(
     architecture="mlp",
     hidden_layer_sizes=None,
     image_shape=None,
+    precision="float32",
 ):
     """Make the encoder of DDC and the decoder that mirrors it.
 
@@ -127,18 +128,21 @@ def build_block_autoencoder(
         blocks ("conv", default (32, 32)), at least one.
     image_shape : tuple (C, H, W) or None, default=None
         Needed by "conv".
+    precision : {"float32", "bf16"}, default="float32"
+        See :class:`MixedPrecision`.
 
     Returns
     -------
     torch.nn.Module
     """
     if callable(architecture):
-        return build_autoencoder(n_features, latent_dim, architecture)
+        return build_autoencoder(
+            n_features, latent_dim, architecture, precision=precision
+        )
     build, default = {
         "mlp": (NormalizedMLPAutoencoder, (512, 512, 256)),
         "conv": (BlockConvAutoencoder, (32, 32)),
     }[architecture]
     sizes = default if hidden_layer_sizes is None else tuple(hidden_layer_sizes)
-    if architecture == "conv":
-        return build(n_features, sizes, image_shape)
-    return build(n_features, sizes)
+    shape = (image_shape,) if architecture == "conv" else ()
+    return with_precision(build(n_features, sizes, *shape), precision)
