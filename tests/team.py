@@ -11,7 +11,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk import Autoencoder, parallel
+from deepcluster_sk import DDC, Autoencoder, parallel
 from deepcluster_sk._phase import Phase
 
 drawn = []
@@ -94,6 +94,10 @@ def small(kind=Autoencoder, **parameters):
     return kind(**{**settings, **parameters})
 
 
+def shaken(x, generator):
+    return x + torch.empty_like(x).normal_(generator=generator)
+
+
 def fit(model, X):
     return model.fit(X)
 
@@ -132,6 +136,9 @@ def cases(X, rank):
     yield "one batch", fit, small(batch_size=1000), X
     yield "several runs", fit, small(n_init=3), X
     yield "whole batches", fit, small(Following), X
+    yield "augmentation", fit, small(augmentation=shaken), X
+    half = small(DDC, n_clusters=3, precision="bf16", pretrain_epochs=0)
+    yield "bf16", fit, half, X
     yield "batch losses", batch_losses, small(), X
     yield "stream", in_two_parts, clone(SMALL["PCX"]), X
     yield "no seed", fit, small(random_state=None), X

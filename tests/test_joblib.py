@@ -187,6 +187,13 @@ def test_predictions_over_dask_arrays(name, blobs):
             assert_allclose(soft.compute(), model.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["IDEC", "PCX"])
+def test_a_fit_takes_a_dask_array(name, blobs):
+    array = da.from_array(blobs[0], chunks=(20, -1))
+    fitted, expected = (clone(SMALL[name]).fit(X) for X in (array, blobs[0]))
+    assert_same(public_attributes(fitted), public_attributes(expected))
+
+
 def test_chunks_of_some_columns_are_refused(blobs):
     model = clone(SMALL["IDEC"]).fit(blobs[0])
     array = da.from_array(blobs[0], chunks=(30, 2))

@@ -30,6 +30,7 @@ ALIKE = [
     "several runs",
     "devices",
     "whole batches",
+    "augmentation",
     "stream",
     "progress",
 ]
@@ -90,7 +91,7 @@ def state(model):
     return vars(module)
 
 
-@pytest.mark.parametrize("name", [*ALIKE, "no seed"])
+@pytest.mark.parametrize("name", [*ALIKE, "no seed", "bf16"])
 def test_all_processes_have_the_same_model(name, team):
     first, second = (found[name] for found in team[0])
     assert_same(public_attributes(second), public_attributes(first))
