@@ -69,10 +69,11 @@ def test_runs_in_processes_are_those_of_a_row(name, blobs):
     assert_same_runs(SMALL[name], blobs[0], **PROCESSES)
 
 
-def test_data_on_disk_stay_there(blobs, tmp_path):
+@pytest.mark.parametrize("backend", [PROCESSES, {"backend": "dask"}])
+def test_data_on_disk_give_the_same_runs(backend, blobs, tmp_path, cluster):
     np.save(tmp_path / "X.npy", blobs[0])
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
-    assert_same_runs(clone(SMALL["PCX"]).set_params(batch_size=40), X, **PROCESSES)
+    assert_same_runs(clone(SMALL["PCX"]).set_params(batch_size=40), X, **backend)
 
 
 def test_dask_knows_that_rows_are_large(blobs):
