@@ -1,5 +1,6 @@
 """The one ``fit``: validation, seeds, phases, several starts, the predict path."""
 
+import copy
 import numbers
 import os
 import warnings
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
 
+import joblib
 import numpy as np
 import torch
 from sklearn.base import (
@@ -18,9 +20,11 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state, metadata_routing
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 
+from deepcluster_sk import parallel
 from deepcluster_sk._callbacks import Progress, history_rows
 from deepcluster_sk._checkpoint import Checkpoint, describe
 from deepcluster_sk._net import (
@@ -144,19 +148,31 @@ class Run:
         net.phase_, net.corrupt_, net.order_ = phase.name, phase.corrupt, phase.order
         net.initialize_history()
         callbacks = [*phase.callbacks, *self.callbacks]
-        if self.verbose:
+        if self.verbose and parallel.team_rank() == 0:
             callbacks.append(Progress(phase.name, phase.epochs))
         net.callbacks_ = [(type(c).__name__, c.initialize() or c) for c in callbacks]
         if self.checkpoint is None:
             net.partial_fit(self.rows, epochs=phase.epochs)
         else:
             self.checkpoint.train(self, phase.epochs)
+        parallel.check_weights(
+            phase.name, network=net.module_, criterion=net.criterion_
+        )
         self.record(history_rows(net.history, phase.name))
 
     def record(self, rows):
         """Append rows of ``history_``, one per epoch or sweep."""
         self.history += rows
         self.n_iter += len(rows)
+
+
+def _run_apart(estimator, rows, y, seed):
+    """A run without what only its training needed, to be sent back."""
+    run = estimator._one_run(rows, y, seed, None)
+    run.net.trim_for_prediction()
+    run.rows = run.y = None
+    run.callbacks = ()
+    return run
 
 
 class BaseDeepEstimator(
@@ -263,13 +279,48 @@ class BaseDeepEstimator(
         random_state = check_random_state(self.random_state)
         largest = np.iinfo(np.int32).max
         seeds = [random_state.randint(largest) for _ in range(self._n_runs())]
+        self._check_same_call(X, y, rows)
+        seeds = parallel.of_the_first(seeds)
         with self._runs(X, y, rows, seeds) as runs:
             best = None
-            for seed, checkpoint in runs:
-                run = self._one_run(rows, y, seed, checkpoint)
+            for run in self._ended(runs, rows, y):
+                self._warn_of_reseeding(run, stacklevel=5)
                 if best is None or run.objective < best.objective:
                     best = run
+            best.rows = rows
             self._keep(best)
+
+    def _check_same_call(self, X, y, rows):
+        """Refuse a fit over several processes that are not asked for the same."""
+        if not parallel.is_team():
+            return
+        if self.checkpoint is not None:
+            raise ValueError(
+                f"The 'checkpoint' parameter of {type(self).__name__} must be None in "
+                f"a fit over several processes. Got {self.checkpoint!r} instead."
+            )
+        device = getattr(rows, "device", torch.device("cpu"))
+        described = describe(self, X, y, device)
+        described.pop("device", None)  # GPUs of a machine have different names
+        differing = parallel.differing(described)
+        if differing:
+            raise ValueError(
+                "A fit over several processes needs the same data and parameters in "
+                f"all of them. They differ in {', '.join(differing)}."
+            )
+
+    def _ended(self, runs, rows, y):
+        """Yield the runs in order, trained one by one, or as a joblib backend says."""
+        at_once = joblib.effective_n_jobs(None) > 1 and not parallel.is_team()
+        if self.checkpoint is not None or len(runs) == 1 or not at_once:
+            for seed, checkpoint in runs:
+                yield self._one_run(rows, y, seed, checkpoint)
+            return
+        yield from Parallel()(
+            # Threads would share the callbacks.
+            delayed(_run_apart)(copy.deepcopy(self), rows, y, seed)
+            for seed, _ in runs
+        )
 
     @contextmanager
     def _runs(self, X, y, rows, seeds):
@@ -300,7 +351,6 @@ class BaseDeepEstimator(
         callbacks = self.callbacks or ()
         run = Run(net, rows, y, private, callbacks, self.verbose, checkpoint)
         self._optimize(run)
-        self._warn_of_reseeding(run, stacklevel=6)
         self._evaluate(run)
         if checkpoint is not None:
             checkpoint.end(run.objective)

@@ -7,6 +7,7 @@ from torch import nn
 
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import cauchy_schwarz_loss
+from deepcluster_sk.parallel import whole_batch
 
 KERNELS = {"naive": gaussian_kernel, "tensor": tensor_kernel}
 WEIGHTINGS = {
@@ -51,10 +52,10 @@ class Companion(nn.Module):
 
     def forward(self, output):
         """The weighted term of a batch."""
-        n_blocks = len(output.blocks)
+        n_blocks, assignment = len(output.blocks), whole_batch(output.assignment)
         return self.weight * sum(
             self.weighting(b, n_blocks)
-            * cauchy_schwarz_loss(output.assignment, self.kernel(block))
+            * cauchy_schwarz_loss(assignment, self.kernel(whole_batch(block)))
             for b, block in enumerate(output.blocks, start=1)
         )
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from deepcluster_sk.losses import mean_squared_error
+from deepcluster_sk.parallel import own_part, whole_batch
 
 
 def drop_values(x, rate, generator):
@@ -90,7 +91,8 @@ class DenoisingStage(nn.Module):
         return {"reconstruction": mean_squared_error(restored, x)}
 
     def _drop(self, x):
-        return drop_values(x, self.rate, self.generator)
+        # One mask for all processes, of which each takes its part.
+        return own_part(drop_values(whole_batch(x), self.rate, self.generator))
 
 
 class LabelMemory(nn.Module):
@@ -115,6 +117,7 @@ class LabelMemory(nn.Module):
 
     def update(self, index, labels):
         """Take note of the labels of a batch; returns the number in each cluster."""
+        index, labels = whole_batch(index), whole_batch(labels)
         sizes = labels.bincount(minlength=len(self.sizes))
         self.sizes += sizes
         self.n_changed += (labels != self.labels[index]).sum()

@@ -16,12 +16,15 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import Dataset
 
+from deepcluster_sk import parallel
 from deepcluster_sk.exceptions import ConvergenceError
 
 INFERENCE_ROWS = 512
 # What is read at once from data that stays on disk, and what is held of it.
 BLOCK_BYTES = 2**18
 BUFFER_BYTES = 2**26
+# What the vector units of processors care for, in bytes.
+ALIGNMENT = 64
 # Batches between two readings of the losses. Each reading waits for the device; but
 # scalars kept for long are strewn between the batches in memory, whose freed space
 # then fits no other batch: 700 kB a batch were lost on a long epoch.
@@ -103,6 +106,24 @@ class Rows(Dataset):
     def __len__(self):
         return len(self.X)
 
+    def __getstate__(self):
+        """As an array, which joblib knows how to share."""
+        offset = self.X.data_ptr() % ALIGNMENT
+        return {"X": self.X.cpu().numpy(), "device": self.device, "offset": offset}
+
+    def __sizeof__(self):
+        """With the data: what is large Dask sends once, not with every task."""
+        return super().__sizeof__() + getattr(self.X, "nbytes", 0)
+
+    def __setstate__(self, state):
+        # How data lie in memory decides the last digit of a matrix product.
+        X = state["X"]
+        memory = np.empty(X.nbytes + ALIGNMENT, dtype=np.uint8)
+        start = (state["offset"] - memory.ctypes.data) % ALIGNMENT
+        copy = memory[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
+        copy[:] = X
+        self.__init__(copy, state["device"])
+
     def __getitem__(self, index):
         return self.X.index_select(0, index)
 
@@ -131,6 +152,12 @@ class StreamedRows(Rows):
 
     def __len__(self):
         return self.X.shape[0]
+
+    def __getstate__(self):
+        return vars(self)
+
+    def __setstate__(self, state):
+        vars(self).update(state)
 
     def __getitem__(self, index):
         # HDF5 and its like want increasing indices without repetition.
@@ -300,7 +327,11 @@ class ClusterNet(NeuralNet):
         self.phase_ = ""
         self.corrupt_ = self.order_ = None
         with self.stream_.active():
-            return super().initialize()
+            super().initialize()
+        rank = parallel.team_rank()
+        if rank:  # the weights are those of the first process, the masks are not
+            self.stream_ = PrivateStream(self.seed + rank, device)
+        return self
 
     def __init__(
         self, *args, seed=0, draws_random_numbers=False, augmentation=None, **kwargs
@@ -325,7 +356,8 @@ class ClusterNet(NeuralNet):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
         self.notify("on_train_begin", X=X, y=y)
         try:
-            self.fit_loop(X, y, epochs=epochs)
+            with parallel.whole_statistics(self.module_):
+                self.fit_loop(X, y, epochs=epochs)
         except StopTraining:
             pass
         self.notify("on_train_end", X=X, y=y)
@@ -373,6 +405,7 @@ class ClusterNet(NeuralNet):
                 if on_end:
                     self.history.new_batch()
                     loss = sum(term.item() for term in step.values())
+                    loss = float(parallel.total(torch.tensor(loss, dtype=torch.double)))
                     self.history.record_batch(f"{prefix}_loss", loss)
                     for callback in on_end:
                         callback.on_batch_end(self, batch=batch, training=training)
@@ -383,7 +416,8 @@ class ClusterNet(NeuralNet):
         if sizes:
             totals = totals + _weighted_sums(sizes, terms)
         n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
-        self._record_epoch(prefix, list(step), totals / n_rows, n_batches)
+        means = parallel.total(torch.from_numpy(totals)).numpy() / n_rows
+        self._record_epoch(prefix, list(step), means, n_batches)
 
     def _record_epoch(self, prefix, names, means, n_batches):
         for name, value in zip(names, means, strict=True):
@@ -398,16 +432,20 @@ class ClusterNet(NeuralNet):
         self.history.record(f"{prefix}_batch_count", n_batches)
 
     def train_step(self, batch, **fit_params):
-        """One optimizer step; returns the detached terms."""
+        """One optimizer step; returns the detached terms, or this process's share."""
         x, index = batch
         x = self._augmented(x)
         self.optimizer_.zero_grad(set_to_none=True)
         inputs = x if self.corrupt_ is None else self.corrupt_(x, self.noise_generator_)
-        terms = self.criterion_(self.module_(inputs), x, index)
-        loss = None
-        for term in terms.values():
-            loss = term if loss is None else loss + term
-        loss.backward()
+        with parallel.divided(len(index)):
+            inputs, x, index = map(parallel.own_part, (inputs, x, index))
+            terms = self.criterion_(self.module_(inputs), x, index)
+            loss = None
+            for term in terms.values():
+                loss = term if loss is None else loss + term
+            loss.backward()
+            parallel.average_gradients(p for _, p in self.get_all_learnable_params())
+            terms = parallel.shares(terms)
         for callback in self.grad_listeners_:
             callback.on_grad_computed(
                 self,
@@ -445,7 +483,7 @@ class ClusterNet(NeuralNet):
         X = np.ascontiguousarray(X, dtype=np.float32)
         return Rows(X, torch.device(self.device))
 
-    def map_rows(self, function, X):
+    def map_rows(self, function, X, part=slice(None)):
         """Yield ``function(x)`` for consecutive chunks of rows, on the net's device.
 
         Every call sees exactly ``INFERENCE_ROWS`` rows, the last ones padded, and
@@ -461,6 +499,8 @@ class ClusterNet(NeuralNet):
             first axis runs over the rows.
         X : Rows or ndarray of shape (n, d)
             The data.
+        part : slice
+            Of the chunks, those that are wanted.
 
         Yields
         ------
@@ -469,7 +509,7 @@ class ClusterNet(NeuralNet):
         self.module_.eval()
         device = torch.device(self.device)
         source = X.X if isinstance(X, Rows) else X
-        for start in range(0, source.shape[0], INFERENCE_ROWS):
+        for start in range(0, source.shape[0], INFERENCE_ROWS)[part]:
             x = source[start : start + INFERENCE_ROWS]
             if not isinstance(x, torch.Tensor):
                 x = torch.from_numpy(np.array(x, dtype=np.float32)).to(device)
@@ -483,16 +523,21 @@ class ClusterNet(NeuralNet):
     def apply(self, function, X):
         """``map_rows``, put together: one tensor on the net's device, or a tuple."""
         n = len(X) if isinstance(X, Rows) else X.shape[0]
-        whole, filled = None, 0
-        for part in self.map_rows(function, X):
+        # Training data are those of all processes; others may be of one alone.
+        chunks = -(-n // INFERENCE_ROWS)
+        own = parallel.part_of(chunks) if isinstance(X, Rows) else slice(0, chunks)
+        whole, filled = None, own.start * INFERENCE_ROWS
+        for part in self.map_rows(function, X, own):
             parts = part if isinstance(part, tuple) else (part,)
             if whole is None:
                 # Filled as the parts come. Kept for long, they would be strewn in
                 # memory between the batches, whose freed space then fits no other.
-                whole = [piece.new_empty(n, *piece.shape[1:]) for piece in parts]
+                whole = [piece.new_zeros(n, *piece.shape[1:]) for piece in parts]
             for column, piece in zip(whole, parts, strict=True):
                 column[filled : filled + len(piece)] = piece
             filled += len(parts[0])
+        if own != slice(0, chunks):
+            whole = [parallel.total(column) for column in whole]
         return tuple(whole) if isinstance(part, tuple) else whole[0]
 
     def mean_loss(self, function, X):

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from deepcluster_sk._base import BaseDeepClusterer
 from deepcluster_sk._net import INFERENCE_ROWS
+from deepcluster_sk.parallel import team_rank
 
 
 class Solution:
@@ -60,6 +61,10 @@ class SolverRows:
     def __len__(self):
         return len(self.X)
 
+    def __sizeof__(self):
+        """With the data, as that of ``Rows``."""
+        return super().__sizeof__() + self.X.nbytes
+
 
 class SolverRun:
     """One run of a solver; what ``Run`` is to methods with a network.
@@ -82,6 +87,7 @@ class SolverRun:
         self.random_state = random_state
         self.verbose = verbose
         self.history = []
+        self.n_reseeded = 0
 
     @property
     def module(self):
@@ -111,7 +117,8 @@ class SolverRun:
         tol : float
             Smallest relative fall of the loss that counts; 0 never stops early.
         """
-        steps = tqdm(range(1, max_epochs + 1), phase, disable=not self.verbose)
+        quiet = not self.verbose or team_rank() > 0
+        steps = tqdm(range(1, max_epochs + 1), phase, disable=quiet)
         before = np.inf
         for epoch in steps:
             terms = {name: float(value) for name, value in update().items()}

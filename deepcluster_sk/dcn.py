@@ -19,6 +19,7 @@ from deepcluster_sk._start import (
 )
 from deepcluster_sk.losses import kmeans_loss, squared_distances
 from deepcluster_sk.modules import CentroidAutoencoder
+from deepcluster_sk.parallel import whole_batch
 
 
 class _KMeansFriendly(nn.Module):
@@ -62,6 +63,7 @@ class _KMeansFriendly(nn.Module):
     def _move(self, code, index):
         labels = squared_distances(code, self.centers).argmin(1)
         sizes = self.memory.update(index, labels)
+        code, labels = whole_batch(code), whole_batch(labels)
         sums = torch.zeros_like(self.centers).index_add_(0, labels, code)
         # (c M + m z) / (c + m), written so that an empty cluster stays.
         self.counts += sizes

@@ -29,6 +29,7 @@ from deepcluster_sk.losses import (
     simplex_corner_loss,
 )
 from deepcluster_sk.modules import DivergenceModule
+from deepcluster_sk.parallel import whole_batch
 
 
 class _Divergence(nn.Module):
@@ -57,7 +58,8 @@ class _Divergence(nn.Module):
 
     def terms(self, output, x):
         """Terms of a batch, without taking note of its labels."""
-        assignment, kernel = output.assignment, gaussian_kernel(output.embedding)
+        assignment = whole_batch(output.assignment)
+        kernel = gaussian_kernel(whole_batch(output.embedding))
         terms = {
             "divergence": cauchy_schwarz_loss(assignment, kernel),
             "orthogonality": assignment_orthogonality(assignment),

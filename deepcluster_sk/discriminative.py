@@ -25,6 +25,7 @@ from deepcluster_sk.losses import (
     within_cluster_loss,
 )
 from deepcluster_sk.modules import PooledConvAutoencoder, SphericalAutoencoder
+from deepcluster_sk.parallel import whole_batch
 
 # Rows of a similarity matrix held at once.
 BLOCK_ROWS = 1024
@@ -172,24 +173,25 @@ class _DiscriminativeLoss(nn.Module):
     def _mask(self, x, index):
         """Anchor pairs of a batch."""
         if self.anchors is None:
-            return anchor_mask(self.batch_anchors(x), len(x))
+            return anchor_mask(self.batch_anchors(whole_batch(x)), len(index))
         position = self.position
         position[index] = torch.arange(len(index), device=x.device)
-        mask = anchor_mask(position[self.anchors[index]], len(x))  # -1 stays -1
+        mask = anchor_mask(position[self.anchors[index]], len(index))  # -1 stays -1
         position[index] = -1
         return mask
 
     def _term(self, name, output, x, index):
-        z, labels, k = output.embedding, self.labels[index], len(self.centers)
+        if name == "reconstruction":
+            return (output.reconstruction - x).square().sum(1).mean()
+        z, index = whole_batch(output.embedding), whole_batch(index)
+        labels, k = self.labels[index], len(self.centers)
         if name == "clustering":
             return spherical_kmeans_loss(z, self.centers, labels)
         if name == "discrimination":
             return anchor_similarity_loss(z, self._mask(x, index), self.alpha)
         if name == "within":
             return within_cluster_loss(z, labels, k)
-        if name == "between":
-            return between_cluster_loss(z, labels, k)
-        return (output.reconstruction - x).square().sum(1).mean()
+        return between_cluster_loss(z, labels, k)
 
     def forward(self, output, x, index):
         """The terms, weighted."""

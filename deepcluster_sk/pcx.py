@@ -26,6 +26,7 @@ from deepcluster_sk.losses import (
     kmeans_loss,
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
+from deepcluster_sk.parallel import of_the_first, whole_batch
 
 TINY = 1e-12
 
@@ -117,9 +118,10 @@ class _ExemplarLoss(nn.Module):
             "entropy": self.entropy_weight * assignment_entropy(output.assignment),
         }
         with torch.no_grad():
+            embedding, labels = whole_batch(embedding.detach()), whole_batch(labels)
             self.counts += torch.bincount(labels, minlength=len(centers))
             if self.decay is not None:
-                self.last = embedding.detach(), labels
+                self.last = embedding, labels
                 moved = running_averages(centers, sizes, *self.last, self.decay)
                 centers.copy_(moved[0])
                 sizes.copy_(moved[1])
@@ -598,6 +600,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     def _partial_fit(self, X, first):
         X = self._validate_training_data(X) if first else self._check_data(X)
         rows = self._rows(X)
+        self._check_same_call(X, None, rows)
         if first or self.net_.optimizer_ is None:
             run = self._begin_stream(rows, first)
         else:
@@ -621,7 +624,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     def _begin_stream(self, rows, first):
         """Make a net that keeps its optimizer, started or filled, and train it."""
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        net = self._make_net(rows.X.shape[1], rows.device, seed)
+        net = self._make_net(rows.X.shape[1], rows.device, of_the_first(seed))
         run = self._stream_run(net, rows)
         if first:
             for phase in self._start(run):

@@ -25,6 +25,7 @@ from deepcluster_sk.modules import (
     TensorizedModule,
     build_autoencoder,
 )
+from deepcluster_sk.parallel import whole_batch
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 
@@ -86,6 +87,8 @@ class _TensorizedLoss(nn.Module):
             "code": (old * code).sum(1).mean(),
         }
         with torch.no_grad():
+            index, x, cost = map(whole_batch, (index, x, cost))
+            old = self.assignment[index]
             new = self._updated(old, cost)
             self.assignment[index] = new
             self.sums += new.T @ x

@@ -17,7 +17,15 @@ DOCS = Path(__file__).parents[1] / "docs"
 PUBLIC = re.findall(
     r"^   (deepcluster_sk\.\S+)$", (DOCS / "api.rst").read_text("utf-8"), re.M
 )
-MODULES = ("losses", "kernels", "solvers", "metrics", "plotting", "exceptions")
+MODULES = (
+    "losses",
+    "kernels",
+    "solvers",
+    "metrics",
+    "parallel",
+    "plotting",
+    "exceptions",
+)
 ESTIMATORS = [
     name
     for name in deepcluster_sk.__all__
