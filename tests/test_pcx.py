@@ -122,6 +122,26 @@ def test_centroids_are_not_trained_and_can_stay_fixed(blobs, fitted):
     assert_array_equal(model.cluster_centers_, start[0])
 
 
+@pytest.mark.parametrize(("init", "keeps"), [("mixture", True), ("k-means", False)])
+def test_first_clusters_are_kept_while_it_burns_in(blobs, monkeypatch, init, keeps):
+    X, _ = blobs
+    odd = torch.from_numpy(np.random.RandomState(0).permutation(len(X)) % K)
+
+    def place(run, n_clusters, init):
+        codes = run.apply(run.module.encode)
+        return torch.stack([codes[odd == k].mean(0) for k in range(K)]), odd
+
+    monkeypatch.setattr("deepcluster_sk.pcx.place_centers", place)
+    seen = []
+    spy = Spy("exemplars", lambda net: seen.append(net.criterion_.first))
+    held = Spy("burn-in", lambda net: seen.append(net.criterion_.first))
+    small(init=init, callbacks=[held, spy]).fit(X)
+    assert seen[-1] is None
+    assert (seen[0] is not None) == keeps
+    if keeps:
+        assert_array_equal(seen[0], odd)
+
+
 # --- the loss -----------------------------------------------------------------
 
 
@@ -151,6 +171,23 @@ def test_plain_loss_is_equation_9():
     assert_allclose(terms["clustering"], 0.3 * clustering)
     assert_allclose(terms["entropy"], 0.7 * entropy)
     assert_allclose(terms["reconstruction"], error.mean())
+
+
+def test_rows_are_held_in_their_first_clusters():
+    output, nearest, _ = _output(np.random.RandomState(0))
+    index = torch.arange(12).flip(0)
+    first = torch.tensor([0, 1, 2, -1] * 3, dtype=torch.int32)
+    loss = _ExemplarLoss(K, 1.0, 0.0, smoothing=None, decay=0.5, first=first)
+    z, centers = output.embedding.numpy(), output.module.centers.numpy().copy()
+    terms = loss(output, None, index)
+    labels = [
+        int(first[i]) if first[i] >= 0 else int(n)
+        for i, n in zip(index, nearest, strict=True)
+    ]
+    expected = np.mean([((z[i] - centers[k]) ** 2).sum() for i, k in enumerate(labels)])
+    assert_allclose(terms["clustering"], expected)
+    means = [z[np.array(labels) == k].mean(0) for k in range(K)]
+    assert_allclose(output.module.centers, (centers + means) / 2)
 
 
 def test_reweighted_loss_is_equation_12():
@@ -293,8 +330,9 @@ def test_a_dead_cluster_is_started_again(blobs):
         net.module_.centers[0] = 1e3
 
     with pytest.warns(ClusterCollapseWarning, match="once"):
-        model = small(callbacks=[Spy("burn-in", kill)]).fit(blobs[0])
-    assert [row["n_used"] for row in model.history_[5:7]] == [K - 1, K]
+        model = small(callbacks=[Spy("exemplars", kill)]).fit(blobs[0])
+    used = [row["n_used"] for row in model.history_ if row["phase"] == "exemplars"]
+    assert used[:2] == [K - 1, K]
     assert len(np.unique(model.labels_)) == K
 
 
