@@ -278,6 +278,36 @@ def spread(figures, digits=3):
     return f"{median} ({np.mean(figures):.{digits}f} ± {deviation:.{digits}f})"
 
 
+def shortfalls(records, published, metric="acc"):
+    """Markdown table of the methods whose median is below the figure of their paper.
+
+    Parameters
+    ----------
+    records : list of dict
+    published : dict of (data, method, metric) to str
+        Figures of papers.
+    metric : str, default="acc"
+        What is compared; larger is better.
+
+    Returns
+    -------
+    str
+    """
+    rows = []
+    for (data, method), members in group(records, "data", "method").items():
+        quoted = published.get((data, method, metric))
+        if quoted is None:
+            continue
+        median = float(np.median(values(members, metric)))
+        if median < float(quoted):
+            gap = f"{float(quoted) - median:.3f}"
+            rows.append([data, method, quoted, f"{median:.3f}", gap])
+    if not rows:
+        return "None."
+    header = ["data", "method", "published", "median here", "below by"]
+    return markdown_table(header, rows, n_left=2)
+
+
 def results_table(records, metrics, published=None, digits=None):
     """Markdown table: a row for each data set and method.
 

@@ -7,7 +7,14 @@ import pytest
 
 from benchmarks import _clustpy
 from benchmarks.__main__ import SUITES
-from benchmarks._harness import Benchmark, Job, PeakMemory, parse, results_table
+from benchmarks._harness import (
+    Benchmark,
+    Job,
+    PeakMemory,
+    parse,
+    results_table,
+    shortfalls,
+)
 from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
 
@@ -168,6 +175,26 @@ def test_memory_growth_is_that_of_the_block():
     with PeakMemory() as memory:
         held = bytearray(b"1") * (32 * 2**20)
     assert len(held) / 2**20 <= memory.growth + 1 <= 64
+
+
+def test_figures_below_a_paper_are_listed():
+    records = [
+        {"data": data, "method": method, "result": {"acc": acc}}
+        for data, method, acc in [
+            ("images", "A", 0.5),
+            ("images", "A", 0.7),
+            ("images", "A", 0.8),
+            ("images", "B", 0.9),
+            ("images", "no figure", 0.1),
+        ]
+    ]
+    published = {("images", "A", "acc"): ".75", ("images", "B", "acc"): ".9"}
+    lines = shortfalls(records, published).splitlines()
+    assert len(lines) == 3
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "images", "A", ".75", "0.700", "0.050",
+    ]  # fmt: skip
+    assert shortfalls(records, {}) == "None."
 
 
 def test_markdown_table_is_aligned():
