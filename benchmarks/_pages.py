@@ -19,9 +19,9 @@ INDEX = """\
 Every figure on these pages is made from the records of `python -m benchmarks` when the
 documentation is built. Labels score and never choose; parameters are the defaults
 unless a page says otherwise; each page ends with the versions and the machine. Where a
-figure of a paper stands beside a measured one, the paper's is quoted, not reproduced. Times
-were taken on a machine of two cores that had other work as well: they tell seconds from
-minutes.
+figure of a paper stands beside a measured one, the paper's is quoted, not reproduced.
+Times were taken on a machine of two cores that had other work as well: they tell
+seconds from minutes.
 
 {pages}
 {missing}
