@@ -97,13 +97,9 @@ What is known about the reasons:
   images, and for a fraction of the steps: PC-X makes 1,000 passes, 70 times as many
   steps as the default.
 - One start is reported for each seed. Among first clusters that a mixture model finds
-  equally likely, those that cut the ones by their slant and join fours and nines differ
-  by ten points of accuracy from those that do not. Self-training sharpens clusters but
-  hardly joins or cuts them.
-- An augmentation, which none of these papers uses, makes up for more than the number of
-  images: slant is then no longer what the code tells first.
-- COIL-20 has 1,440 images, so 50 epochs of pretraining are 100 to 150 steps; four times
-  as many raised the accuracy of the first seed by three points.
+  nearly equally likely, some cut the ones by their slant and join fours and nines.
+  Self-training sharpens clusters but hardly joins or cuts them.
+- COIL-20 has 1,440 images, so 50 epochs of pretraining are only 100 steps.
 
 ## Clusters of unequal size
 

@@ -101,8 +101,7 @@ What is known about those that stay below:
 - `DDC` has its loss alone to go by, without a pretrained code, and depends on the seed:
   it is meant for several runs, `n_init`.
 - `DiscriminativeClustering` takes 50 epochs of pretraining, two steps each on digits
-  and COIL-20. Its loss is still falling then: 250 epochs raised the NMI of one seed on
-  digits from .726 to .783, and lowered that on penguins.
+  and COIL-20. Its loss is still falling then.
 - Codes of ten numbers, trained to reconstruct, may hold the pose of an object of
   COIL-20 rather than which one it is.
 

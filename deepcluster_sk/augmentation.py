@@ -13,6 +13,8 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch.nn.functional import affine_grid, grid_sample
 
+__all__ = ["RandomAffine"]
+
 
 @dataclass(frozen=True)
 class RandomAffine:

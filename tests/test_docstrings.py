@@ -18,6 +18,7 @@ PUBLIC = re.findall(
     r"^   (deepcluster_sk\.\S+)$", (DOCS / "api.rst").read_text("utf-8"), re.M
 )
 MODULES = (
+    "augmentation",
     "losses",
     "kernels",
     "solvers",

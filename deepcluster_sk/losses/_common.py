@@ -26,7 +26,7 @@ def squared_distances(x, centers):
     tensor([[25., 25.]])
     """
     if not torch.is_grad_enabled():
-        # A tenth of the time; but its gradient is infinite where distances vanish.
+        # A third of the time; but its gradient is infinite where distances vanish.
         mode = "donot_use_mm_for_euclid_dist"
         return torch.cdist(x, centers, compute_mode=mode).square_()
     return (x[:, None] - centers).square().sum(2)
