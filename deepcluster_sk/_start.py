@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import BayesianGaussianMixture
 
 from deepcluster_sk._criteria import (
     DenoisingStage,
     RelativeReconstruction,
     drop_values,
 )
+from deepcluster_sk._mixture import Mixtures, Prior
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
 
@@ -21,9 +21,11 @@ START_ROWS = 10_000
 # Iterations of a mixture after which its starts are compared. After 5 those from
 # k-means are still what it made of a large cluster: halves.
 SHORT_RUN = 30
+# Most iterations of the best, which also ends when the bound rises by less.
+LONG_RUN, BOUND_TOL = 100, 1e-3
 # Starts of a mixture: from k-means, and from rows drawn at random. Where clusters have
 # similar sizes the first find the larger bounds, where they have not, the second.
-STARTS = {"kmeans": 6, "random_from_data": 6}
+KMEANS_STARTS, ROW_STARTS = 6, 6
 # Added to the eigenvalues of the pooled covariance, relative to their mean, before it
 # becomes a multiple of the identity. Where there are few rows or features some are
 # nearly zero. A direction that is blown up is one in which the first steps of training
@@ -207,7 +209,7 @@ def mixture_start(X, labels, centers, random_state, strength=100):
     Each covariance is shrunk towards the pooled one of a k-means clustering, which
     weighs as much as ``strength`` rows: few rows get nearly one common covariance,
     many their own. Sizes are drawn towards equality by 10 rows a cluster. Of all
-    ``STARTS`` the one with the largest lower bound on the evidence after ``SHORT_RUN``
+    starts the one with the largest lower bound on the evidence after ``SHORT_RUN``
     iterations goes on, as in short runs of EM (Biernacki et al., 2003).
 
     Parameters
@@ -233,31 +235,44 @@ def mixture_start(X, labels, centers, random_state, strength=100):
     if not extent > 1e-6 * X.var():
         return None
     pooled = pooled + 1e-3 * extent * np.eye(n_features)
-    rows = random_state.permutation(len(X))[:START_ROWS]
-    runs = [
-        BayesianGaussianMixture(
-            n_components=len(centers),
-            covariance_prior=strength * pooled,
-            degrees_of_freedom_prior=strength + n_features,
-            weight_concentration_prior_type="dirichlet_distribution",
-            weight_concentration_prior=10.0,
-            mean_precision_prior=0.01,
-            init_params=init,
-            n_init=n_init,
-            max_iter=SHORT_RUN,
-            warm_start=True,
-            random_state=random_state,
-        )
-        for init, n_init in STARTS.items()
-    ]
-    with quiet(ConvergenceWarning):
-        mixture = max((m.fit(X[rows]) for m in runs), key=lambda m: m.lower_bound_)
-        mixture.set_params(max_iter=100).fit(X[rows])
-    labels = mixture.predict(X)
+    rows = torch.from_numpy(X)
+    some = rows[torch.from_numpy(random_state.permutation(len(X))[:START_ROWS])]
+    prior = Prior(
+        mean=some.mean(0),
+        mean_precision=0.01,
+        scale=strength * torch.from_numpy(pooled),
+        degrees_of_freedom=strength + n_features,
+        concentration=10.0,
+    )
+    starts = _mixture_starts(some.numpy(), len(centers), random_state)
+    mixtures = Mixtures(some, prior, starts)
+    for _ in range(SHORT_RUN):
+        entropy = mixtures.step()
+    mixtures.keep(int(mixtures.bound(entropy).argmax()))
+    bound = -np.inf
+    for _ in range(LONG_RUN):
+        before, bound = bound, float(mixtures.bound(mixtures.step()))
+        if bound - before < BOUND_TOL:
+            break
+    labels = mixtures.predict(rows)[0].numpy()
+    means = mixtures.means[:, 0].numpy()
     sums = np.zeros_like(centers, dtype=np.float64)
     np.add.at(sums, labels, X)
     sizes = np.bincount(labels, minlength=len(centers))[:, None]
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), mixture.means_), labels
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels
+
+
+def _mixture_starts(X, n_clusters, random_state):
+    """Shares of rows in clusters, ``(n, k)``: k-means, then one row a cluster."""
+    for _ in range(KMEANS_STARTS):
+        kmeans = KMeans(n_clusters, n_init=1, random_state=random_state)
+        labels = torch.from_numpy(kmeans.fit(X).labels_).long()
+        yield torch.nn.functional.one_hot(labels, n_clusters).double()
+    for _ in range(ROW_STARTS):
+        share = torch.zeros(len(X), n_clusters, dtype=torch.double)
+        chosen = random_state.choice(len(X), n_clusters, replace=False)
+        share[chosen, np.arange(n_clusters)] = 1
+        yield share
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):
