@@ -53,8 +53,8 @@ class RelativeReconstruction(nn.Module):
 
     def forward(self, output, x, index):
         """The term "reconstruction"."""
-        error = output.module.relative_error(x, output.code)
-        return {"reconstruction": error.mean()}
+        error = output.module.relative_error(x, output.code, "mean")
+        return {"reconstruction": error}
 
 
 class DenoisingStage(nn.Module):

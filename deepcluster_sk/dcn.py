@@ -56,7 +56,7 @@ class _KMeansFriendly(nn.Module):
         with torch.no_grad():
             self._move(code, index)
         return {
-            "reconstruction": output.module.relative_error(x, code).mean(),
+            "reconstruction": output.module.relative_error(x, code, "mean"),
             "clustering": self.weight / 2 * distance,
         }
 

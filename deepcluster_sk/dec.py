@@ -8,6 +8,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
+from torch.nn import functional
 
 from deepcluster_sk._base import (
     BaseDeepClusterer,
@@ -54,7 +55,10 @@ class _SelfTraining(nn.Module):
         self.register_buffer("target", target, persistent=False)
 
     def forward(self, output, x, index):
-        divergence = kl_divergence(self.target[index], output.assignment)
+        # The divergence of losses.kl_divergence, in half the operations.
+        divergence = functional.kl_div(
+            output.log_assignment, self.target[index], reduction="batchmean"
+        )
         terms = {"clustering": self.clustering_weight * divergence}
         if self.reconstruction is not None:
             terms.update(self.reconstruction(output, x, index))

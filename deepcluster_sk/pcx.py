@@ -112,7 +112,7 @@ class _ExemplarLoss(nn.Module):
         if self.smoothing is not None:
             weights = inverse_size_weights(sizes, self.smoothing)
         terms = {
-            "reconstruction": module.relative_error(x, embedding).mean(),
+            "reconstruction": module.relative_error(x, embedding, "mean"),
             "clustering": self.clustering_weight
             * kmeans_loss(embedding, centers, labels, weights),
             "entropy": self.entropy_weight * assignment_entropy(output.assignment),

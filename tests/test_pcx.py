@@ -153,7 +153,9 @@ def _output(rng, n=12, h=2, d=4):
     sizes = torch.bincount(labels, minlength=K).double()
     error = torch.tensor(rng.rand(n, d))
     module = SimpleNamespace(
-        centers=centers, sizes=sizes, relative_error=lambda x, embedding: error
+        centers=centers,
+        sizes=sizes,
+        relative_error=lambda x, embedding, reduction: getattr(error, reduction)(),
     )
     return ExemplarOutput(z, assignment, module), labels, error
 

@@ -5,7 +5,7 @@ import torch
 from deepcluster_sk.losses._common import check_positive, squared_distances
 
 
-def student_t_assignment(embedding, centers, alpha=1.0):
+def student_t_assignment(embedding, centers, alpha=1.0, log=False):
     r"""Soft assignment by a Student t kernel around each centroid.
 
     Parameters
@@ -16,11 +16,13 @@ def student_t_assignment(embedding, centers, alpha=1.0):
         Centroids.
     alpha : float, default=1.0
         Degrees of freedom, above 0.
+    log : bool, default=False
+        Whether to return logarithms, which stay finite where assignments underflow.
 
     Returns
     -------
     assignment : torch.Tensor of shape (n, k)
-        Rows sum to 1.
+        Rows sum to 1; or its logarithm.
 
     Raises
     ------
@@ -49,7 +51,8 @@ def student_t_assignment(embedding, centers, alpha=1.0):
     check_positive(alpha=alpha)
     distance = squared_distances(embedding, centers)
     # In logarithms: far from every centroid the kernel itself underflows.
-    return torch.softmax(-(alpha + 1) / 2 * torch.log1p(distance / alpha), dim=1)
+    logits = -(alpha + 1) / 2 * torch.log1p(distance / alpha)
+    return logits.log_softmax(1) if log else logits.softmax(1)
 
 
 def target_distribution(assignment):

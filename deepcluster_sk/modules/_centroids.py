@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
@@ -66,9 +67,13 @@ class CentroidAutoencoder(Autoencoder):
         """Reconstruction of each code."""
         return self.autoencoder.decode(embedding) * self.scale + self.origin
 
-    def relative_error(self, x, embedding):
-        """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
-        return (self.autoencoder.decode(embedding) - self.standardize(x)).square()
+    def relative_error(self, x, embedding, reduction="none"):
+        """Squared error of each value, in squared units of ``scale``, ``(n, d)``.
+
+        With ``reduction="mean"`` the mean of them all.
+        """
+        decoded = self.autoencoder.decode(embedding)
+        return functional.mse_loss(decoded, self.standardize(x), reduction=reduction)
 
     def distances(self, embedding):
         """Squared distance of each code to each centre, ``(n, k)``."""
@@ -96,7 +101,7 @@ class SphericalAutoencoder(CentroidAutoencoder):
 
     def direct(self, x):
         """Code of each row, scaled to unit norm."""
-        return nn.functional.normalize(self.encode(x))
+        return functional.normalize(self.encode(x))
 
     def nearest(self, embedding):
         """Index of the centre of largest cosine, ``(n,)``."""

@@ -62,9 +62,9 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         """Reconstruction of each code, together with its nearest centroid."""
         return super().decode(self.integrate(embedding))
 
-    def relative_error(self, x, embedding):
+    def relative_error(self, x, embedding, reduction="none"):
         """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
-        return super().relative_error(x, self.integrate(embedding))
+        return super().relative_error(x, self.integrate(embedding), reduction)
 
     def integrate(self, embedding):
         """What the decoder sees of each code: h(z, μ) (Eq. 3), ``(n, h)``."""

@@ -47,6 +47,11 @@ class LazyOutput:
         return self.module.assign(self.embedding)
 
     @cached_property
+    def log_assignment(self):
+        """Its logarithm, from a module with ``log_assign``, ``(n, k)``."""
+        return self.module.log_assign(self.embedding)
+
+    @cached_property
     def reconstruction(self):
         """Reconstruction of each row, ``(n, d)``."""
         return self.module.decode(self.code)

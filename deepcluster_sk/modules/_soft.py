@@ -31,6 +31,10 @@ class StudentTAutoencoder(CentroidAutoencoder):
         """Soft assignment of each embedded row, ``(n, k)``."""
         return student_t_assignment(embedding, self.centers)
 
+    def log_assign(self, embedding):
+        """Logarithm of the soft assignment, ``(n, k)``."""
+        return student_t_assignment(embedding, self.centers, log=True)
+
 
 class DivergenceModule(nn.Module):
     """An encoder, the hidden layer of DDC, and a softmax over k clusters.
