@@ -543,3 +543,18 @@ def test_between_cluster_loss_with_one_cluster_present():
 def test_refused_parameters(call, message):
     with pytest.raises(ValueError, match=message):
         call(_double(N, D))
+
+
+def test_logarithm_of_the_student_t_assignment_outlives_the_assignment():
+    centers = torch.tensor([[0.0], [1e-3]])
+    x = torch.tensor([[5.0], [0.2]])
+    torch.testing.assert_close(
+        losses.student_t_assignment(x, centers, log=True).exp(),
+        losses.student_t_assignment(x, centers),
+    )
+    sharp = {"alpha": 1e3, "embedding": torch.zeros(1, 1)}
+    far = torch.tensor([[0.0], [50.0]])
+    assert losses.student_t_assignment(centers=far, **sharp)[0, 1] == 0
+    log = losses.student_t_assignment(centers=far, **sharp, log=True)
+    expected = -500.5 * np.log1p(2.5)
+    torch.testing.assert_close(log[0], torch.tensor([0.0, expected]).float())
