@@ -146,6 +146,7 @@ class Run:
             lr = {} if phase.lr is None else {"lr": phase.lr}
             net.set_params(criterion=phase.criterion, **lr)
         net.phase_, net.corrupt_, net.order_ = phase.name, phase.corrupt, phase.order
+        net.warm_up_ = phase.warm_up
         net.initialize_history()
         callbacks = [*phase.callbacks, *self.callbacks]
         if self.verbose and parallel.team_rank() == 0:

@@ -326,6 +326,7 @@ class ClusterNet(NeuralNet):
         self.noise_generator_ = torch.Generator(device).manual_seed(self.seed)
         self.phase_ = ""
         self.corrupt_ = self.order_ = None
+        self.warm_up_ = 0
         with self.stream_.active():
             super().initialize()
         rank = parallel.team_rank()
@@ -346,6 +347,7 @@ class ClusterNet(NeuralNet):
         super().trim_for_prediction()
         self.stream_ = self.generator_ = self.noise_generator_ = None
         self.corrupt_ = self.order_ = None
+        self.warm_up_ = 0
 
     def get_iterator(self, dataset, training=False):
         """Batches of the rows, shuffled in training."""
@@ -396,7 +398,11 @@ class ClusterNet(NeuralNet):
         sizes, terms, n_rows, n_batches, totals = [], [], 0, 0, 0.0
         lend = self.stream_.active if self.draws_random_numbers else nullcontext
         with lend():
-            for batch in iterator:
+            first = (len(self.history) - 1) * len(iterator) + 1
+            for number, batch in enumerate(iterator, first):
+                if number <= self.warm_up_:
+                    for group in self.optimizer_.param_groups:
+                        group["lr"] = self.lr * number / self.warm_up_
                 for callback in on_begin:
                     callback.on_batch_begin(self, batch=batch, training=training)
                 step = step_fn(batch, **fit_params)

@@ -29,6 +29,10 @@ class Phase:
     order : callable or None, default=None
         ``order(generator)`` returns the permutation of an epoch's rows, which is
         then cut into batches; None takes a random one.
+    warm_up : int, default=0
+        Number of steps in which the learning rate rises to its value. A fresh Adam
+        moves every weight by the whole rate at once, which a wide network that is
+        already trained does not survive.
     """
 
     name: str
@@ -38,3 +42,4 @@ class Phase:
     callbacks: Sequence[Callback] = ()
     corrupt: Callable | None = None
     order: Callable | None = None
+    warm_up: int = 0

@@ -400,3 +400,20 @@ def test_objective_with_companions_ignores_the_order_in_memory(X):
     assert torch.equal(
         torch.cat(seen).sort(0).values, torch.from_numpy(X).sort(0).values
     )
+
+
+def test_learning_rate_of_idec_rises_in_the_first_steps_of_clustering(X):
+    class Rates(Callback):
+        rates = []
+
+        def on_batch_begin(self, net, training, **kwargs):
+            if net.phase_ == "cluster":
+                self.rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    small = {"hidden_layer_sizes": (8,), "pretrain_epochs": 2, "random_state": 0}
+    batch_size = -(-len(X) // 4)  # the rise goes on in the third epoch
+    IDEC(
+        2, max_epochs=4, tol=0, batch_size=batch_size, callbacks=[Rates()], **small
+    ).fit(X)
+    expected = 1e-3 * np.minimum(np.arange(1, 17) / 10, 1)
+    np.testing.assert_allclose(Rates.rates, expected)
