@@ -23,6 +23,7 @@ import gc
 import json
 import os
 import platform
+import re
 import resource
 import sys
 import traceback
@@ -285,7 +286,8 @@ def shortfalls(records, published, metric="acc"):
     ----------
     records : list of dict
     published : dict of (data, method, metric) to str
-        Figures of papers.
+        Figures of papers. What is not a plain number (a range, a figure of other
+        data) is not compared.
     metric : str, default="acc"
         What is compared; larger is better.
 
@@ -295,8 +297,8 @@ def shortfalls(records, published, metric="acc"):
     """
     rows = []
     for (data, method), members in group(records, "data", "method").items():
-        quoted = published.get((data, method, metric))
-        if quoted is None:
+        quoted = published.get((data, method, metric), "")
+        if not re.fullmatch(r"\d*\.\d+", quoted):
             continue
         median = float(np.median(values(members, metric)))
         if median < float(quoted):
