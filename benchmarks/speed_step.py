@@ -22,6 +22,8 @@ from deepcluster_sk import Autoencoder, TensorizedAutoencoder
 
 BATCH = 256
 LOOP, LIBRARY, SKORCH = "hand-written loop", "Autoencoder", "skorch as it comes"
+# The side of the square float32 matrices whose product is the machine's rate.
+GEMM, GEMM_SIDE = "GEMM GFLOP/s", 2048
 
 
 def perceptron(sizes):
@@ -97,6 +99,24 @@ def train_tensorized(k, X, sizes, epochs, seed):
     ).fit(X)
 
 
+def gemm_rate():
+    """Billions of float32 operations a second in a product of large matrices."""
+    a, b = torch.rand(2, GEMM_SIDE, GEMM_SIDE)
+    seconds = []
+    for _ in range(3):
+        start = perf_counter()
+        a @ b
+        seconds.append(perf_counter() - start)
+    return 2e-9 * GEMM_SIDE**3 / min(seconds)
+
+
+def step_operations(sizes, n_rows):
+    """Operations in the products of a step of an autoencoder."""
+    widths = [a * b for half in (sizes, sizes[::-1]) for a, b in pairwise(half)]
+    # Forth, back to the weights, and back to the inputs of all layers but the first.
+    return 2 * n_rows * (3 * sum(widths) - widths[0])
+
+
 def interleaved(contenders, X, sizes, epochs, n_repeats):
     """Milliseconds a step of each contender: a list of ``n_repeats``, taken in turn."""
     n_steps = (epochs[1] - epochs[0]) * -(-len(X) // BATCH)
@@ -104,6 +124,7 @@ def interleaved(contenders, X, sizes, epochs, n_repeats):
     for train in contenders.values():  # warm up
         train(X, sizes, epochs[0], seed=0)
     for repeat in range(n_repeats):
+        figures.setdefault(GEMM, []).append(gemm_rate())
         names = list(contenders)
         for name in names if repeat % 2 else names[::-1]:
             times = []
@@ -130,7 +151,14 @@ def jobs(options):
     ):
         run = partial(interleaved, contenders, X, sizes, epochs, n_repeats)
         settings = {"repeats": n_repeats, "threads": torch.get_num_threads()}
+        n_rows = len(X) / -(-len(X) // BATCH)
+        settings["operations"] = step_operations(sizes, n_rows)
         yield Job("-".join(map(str, sizes)), method, 0, run, settings)
+
+
+def share_of_gemm(operations, milliseconds, rates):
+    """Median rate of a step's products, as a share of the machine's rate."""
+    return f"{np.median(1e-6 * operations / milliseconds / rates):.0%}"
 
 
 def report(records, options):
@@ -140,8 +168,10 @@ def report(records, options):
         times = {
             name: np.array(found)
             for name, found in record["result"].items()
-            if name != "seconds"
+            if name not in ("seconds", GEMM)
         }
+        rates = np.array(record["result"][GEMM])
+        operations = record["settings"]["operations"]
         first = next(iter(times.values()))
         for name, found in times.items():
             low, middle, high = np.percentile(found, [25, 50, 75])
@@ -153,14 +183,20 @@ def report(records, options):
                     f"{low:.3f} - {high:.3f}",
                     f"{middle / np.median(first):.2f}",
                     f"{np.median(found / first):.2f}",
+                    share_of_gemm(operations, found, rates)
+                    if record["method"] == "one"
+                    else "",
                 ]
             )
     header = ["network", "trained by", "ms a step", "quartiles", "ratio", "paired"]
+    header.append("of GEMM")
     table = markdown_table(header, rows, n_left=2)
     return (
         "# Cost of a training step\n\nDigits (for 8-16-1 eight of the pixels), batches "
         "of 256, CPU. ratio: of the medians, to the first row of the network; paired: "
-        f"median of the ratios within a turn.\n\n{table}"
+        "median of the ratios within a turn; of GEMM: the rate of the step's products, "
+        "as if it did nothing else, by that of the product of two square matrices of "
+        f"side {GEMM_SIDE} in the same turn.\n\n{table}"
     )
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import _clustpy
+from benchmarks import _clustpy, speed_step
 from benchmarks.__main__ import SUITES
 from benchmarks._harness import (
     Benchmark,
@@ -205,3 +205,16 @@ def test_markdown_table_is_aligned():
         "| a         | 1.25 |",
         "| long name |    3 |",
     ]
+
+
+def test_operations_of_a_step_are_those_of_its_products():
+    # Input 2, code 3: 2 x 3 forth and to the weights; 3 x 2 forth, back and back.
+    assert speed_step.step_operations((2, 3), 5) == 2 * 5 * (2 * 6 + 3 * 6)
+
+
+def test_only_plain_figures_of_papers_are_compared():
+    records = [{"data": d, "method": "DEC", "result": {"acc": 0.5}} for d in "abc"]
+    quoted = {("a", "DEC", "acc"): ".9", ("b", "DEC", "acc"): ".7-.8"}
+    table = shortfalls(records, quoted)
+    assert "0.400" in table
+    assert table.count("DEC") == 1
