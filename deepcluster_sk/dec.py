@@ -556,6 +556,9 @@ class IDEC(DecoderMixin, _BaseDEC):
     averaged over samples: γ depends neither on the number of features, nor on the
     scale of X, nor on the batch.
 
+    The learning rate rises to ``lr`` in the first ten steps of clustering: a new
+    optimizer moves all weights at once, and a small data set would lose its code.
+
     The objective of any rows is computed with the target that these rows themselves
     make. For the units of X and of the code see the notes of ``DEC``.
 
