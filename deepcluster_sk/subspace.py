@@ -225,14 +225,11 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         # A power of two changes no digit, and squares neither vanish nor overflow.
         size = np.abs(rows.X).max()
         rows.scale = 2.0 ** -np.floor(np.log2(size)) if size > 0 else 1.0
-        rows.origin, rows.constant, rows.projection = np.zeros(X.shape[1]), None, None
-        if self._is_affine(X.shape[1]):
-            rows.origin = (rows.X * rows.scale).mean(0)
-            norms = np.square(rows.X * rows.scale - rows.origin).sum(1)
-            rows.constant = np.sqrt(norms.mean()) if norms.any() else 1.0
+        rows.projection = None
+        self._find_coordinates(rows)
         if self.latent_dim is not None:
             rows.projection = leading_directions(
-                rows.X * rows.scale - rows.origin,
+                self._coordinates(rows, rows.X),
                 self.latent_dim,
                 np.random.RandomState(0),
             )
@@ -247,17 +244,10 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         }
         return rows
 
-    def _is_affine(self, n_features):
-        if self.affine == "auto":
-            return self.latent_dim is None and n_features < 2 * self.n_clusters
-        return self.affine
-
     def _project(self, fitted, X):
-        Z = X * fitted.scale - fitted.origin
+        Z = self._coordinates(fitted, X)
         if fitted.projection is not None:
             Z = Z @ fitted.projection.T
-        if fitted.constant is not None:
-            Z = np.hstack([Z, np.full((len(Z), 1), fitted.constant)])
         return unit_rows(Z) if self.normalize else Z / fitted.scale
 
     def _optimize(self, run):
@@ -297,8 +287,8 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         -------
         embedding : ndarray of shape (n_samples, n_components), float32
             The rows as self-expression sees them; ``n_components`` is
-            ``latent_dim``, or the number of features where that is None, and one
-            more where subspaces are affine.
+            ``latent_dim``, or the number of features where that is None, and then
+            one more where subspaces are affine.
         """
         return super().transform(X)
 

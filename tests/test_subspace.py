@@ -84,7 +84,7 @@ def test_affine_rows_have_a_constant_as_long_as_they_are():
     assert Z[:, :3] == pytest.approx(X - X.mean(0), abs=1e-5)
     assert Z[:, 3] ** 2 == pytest.approx(np.square(X - X.mean(0)).sum(1).mean())
     projected = SparseSubspaceClustering(3, latent_dim=2, affine=True).fit(X)
-    assert projected.transform(X).shape == (150, 3)
+    assert projected.transform(X).shape == (150, 2)
     assert SparseSubspaceClustering(3, latent_dim=2).fit(X).transform(X).shape[1] == 2
 
 
