@@ -16,6 +16,26 @@ class SubspaceRuleMixin:
         """Rows whose linear subspaces are the clusters, ``(n, d) -> (n, h)``."""
         return self._embed(module, x)
 
+    def _find_coordinates(self, rows):
+        """Where the origin is, and the constant coordinate of affine subspaces."""
+        X = rows.X * rows.scale
+        n_features = X.shape[1]
+        rows.origin, rows.constant = np.zeros(n_features), None
+        affine = self.affine
+        if affine == "auto":
+            affine = self.latent_dim is None and n_features < 2 * self.n_clusters
+        if affine:
+            rows.origin = X.mean(0)
+            size = np.square(X - rows.origin).sum(1).mean()
+            rows.constant = np.sqrt(size) if size > 0 else 1.0
+
+    def _coordinates(self, fitted, x):
+        """Rows, homogeneous where subspaces are affine."""
+        x = x * fitted.scale - fitted.origin
+        if fitted.constant is None:
+            return x
+        return np.hstack([x, np.full((len(x), 1), fitted.constant)])
+
     def _fit_rule(self, run, C):
         """Cut the graph of a self-expression and fit the clusters' subspaces."""
         run.affinity = affinity(C, self.keep)

@@ -1,16 +1,19 @@
 """Deep dictionary learning with a clustering term: X = Z D3 D2 D1."""
 
 import numbers
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk._base import ReconstructionMixin
 from deepcluster_sk._local_pca import reseed_empty
+from deepcluster_sk._quiet import quiet
 from deepcluster_sk._solved import BaseSolvedClusterer
 from deepcluster_sk._subspaces import (
     affinity,
@@ -43,23 +46,25 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     their sparse self-expression ``||Z - C Z||² + λ ||C||_1`` [2]_.
 
     For some 10,000 samples and a ``latent_dim`` up to 100: a sweep solves a
-    non-negative least-squares problem for each sample, ``predict`` one for each
-    sample and cluster.
+    few non-negative least-squares problems for each sample.
 
     Parameters
     ----------
     n_clusters : int, default=8
         Number of clusters, at least 1 and at most the number of samples.
-    latent_dim : int, default=10
-        Width of the code: number of atoms of the last dictionary.
+    latent_dim : int, default=20
+        Width of the code: number of atoms of the last dictionary. Fewer than there
+        are clusters cannot tell all centres apart.
     hidden_layer_sizes : array-like of int or None, default=None
         Numbers of atoms of the dictionaries between the data and the last one, from
         the data on. None means ``(4 * latent_dim, 2 * latent_dim)``, that is, three
         dictionaries; an empty tuple gives a single one.
     clustering : {"kmeans", "subspace"}, default="kmeans"
         The clustering term.
-    clustering_weight : float, default=0.1
-        Weight of the clustering term, in [0, inf).
+    clustering_weight : float or None, default=None
+        Weight of the clustering term, in [0, inf); None means 1 for "kmeans" and 0.1
+        for "subspace". As it grows, "kmeans" becomes k-means of the data; as it
+        falls, directions in which clusters are wide count less.
     penalty : float, default=0.1
         For "subspace", λ relative to the codes, in (0, inf): λ is ``penalty`` times
         the smallest value for which half of the rows of C vanish, at the start.
@@ -116,6 +121,14 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     takes the place of self-expression, which involves all samples. ``labels_``,
     ``score`` and ``objective_`` use the same codes.
 
+    With "kmeans" the start is k-means of X, its mean and the differences of centres
+    from it being atoms: from ``latent_dim = n_clusters + 1`` on, the loss is at most
+    that of k-means in the data. For the given clusters and codes of any sign, the
+    best codes cost ``r (I + DᵀD / clustering_weight)⁻¹ rᵀ`` for a sample at r from
+    its centre: atoms turn to where clusters are wide, and there distances count
+    less. Labels and codes are updated together, as one block: codes that have been
+    drawn to a centre would hardly ever leave it.
+
     With "subspace" the start decides: atoms are samples at first, and the code of a
     sample uses samples of its own subspace if there are many of those. Take some
     20 atoms a cluster or more in every layer, and few sweeps.
@@ -153,7 +166,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
         **BaseSolvedClusterer._parameter_constraints,
         "hidden_layer_sizes": ["array-like", None],
         "clustering": [StrOptions({"kmeans", "subspace"})],
-        "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "clustering_weight": [Interval(numbers.Real, 0, None, closed="left"), None],
         "keep": [Interval(numbers.Real, 0, 1, closed="right")],
     }
 
@@ -161,10 +174,10 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
         self,
         n_clusters=8,
         *,
-        latent_dim=10,
+        latent_dim=20,
         hidden_layer_sizes=None,
         clustering="kmeans",
-        clustering_weight=0.1,
+        clustering_weight=None,
         penalty=0.1,
         keep=0.9,
         max_epochs=50,
@@ -192,6 +205,11 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
             hidden = (4 * self.latent_dim, 2 * self.latent_dim)
         return [*hidden, self.latent_dim]
 
+    def _weight(self):
+        if self.clustering_weight is None:
+            return 1.0 if self.clustering == "kmeans" else 0.1
+        return self.clustering_weight
+
     def _validate_settings(self, n_features):
         if not all(isinstance(w, numbers.Integral) and w >= 1 for w in self._widths()):
             raise ValueError(
@@ -211,10 +229,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
         module = run.module
         module.scale = run.rows.scale
         X = run.rows.X * module.scale
-        dictionaries, Z = _start(X, self._widths(), run.random_state)
-        term = (_KMeansTerm if self.clustering == "kmeans" else _SubspaceTerm)(
-            self, Z, run.random_state
-        )
+        new_term = _KMeansTerm if self.clustering == "kmeans" else _SubspaceTerm
+        term, dictionaries, Z = new_term.start(self, X, run.random_state)
 
         def sweep():
             nonlocal Z
@@ -242,7 +258,9 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
         """Cluster, objective and code of each row."""
         x = x * module.scale
         if self.clustering == "kmeans":
-            labels, objective, codes = self._code_near_centers(module, x)
+            labels, objective, codes = _code_near_centers(
+                x, module.D, module.centers, self._weight()
+            )
         else:
             codes = nonnegative_code(x, module.D)
             size = np.square(codes).sum(1)
@@ -251,22 +269,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
             )
             labels = residuals.argmin(1)
             objective = np.square(x - codes @ module.D).sum(1)
-            objective += self.clustering_weight * residuals.min(1)
+            objective += self._weight() * residuals.min(1)
         return labels, objective / module.scale**2, codes
-
-    def _code_near_centers(self, module, x):
-        best = np.full(len(x), np.inf)
-        labels = np.zeros(len(x), dtype=np.int64)
-        codes = np.zeros((len(x), len(module.D)))
-        weight = self.clustering_weight
-        for j, center in enumerate(module.centers):
-            target = np.broadcast_to(center, codes.shape)
-            Z = nonnegative_code(x, module.D, target=target, weight=weight)
-            value = np.square(x - Z @ module.D).sum(1)
-            value += weight * np.square(Z - center).sum(1)
-            better = value < best
-            best[better], labels[better], codes[better] = value[better], j, Z[better]
-        return labels, best, codes
 
     def _assign(self, module, x):
         return self._code(module, x)[0]
@@ -309,17 +313,49 @@ def _product(dictionaries):
     return D
 
 
-def _start(X, widths, random_state):
-    """Code layer by layer on atoms that are samples, a little disturbed."""
-    dictionaries, Z = [], X
-    for layer, width in enumerate(widths):
-        atoms = Z[random_state.permutation(max(len(Z), width))[:width] % len(Z)]
-        size = np.abs(atoms).max()
-        noise = random_state.normal(size=atoms.shape) * 0.1 * (size if size > 0 else 1)
-        atoms = atoms + (noise if layer == 0 else np.abs(noise))
-        dictionaries.append(unit_rows(atoms))
-        Z = nonnegative_code(Z, dictionaries[-1])
-    return dictionaries, Z
+def _some_rows(X, n, random_state):
+    """Indices of n random rows; all of them, several times, where there are fewer."""
+    return random_state.permutation(max(len(X), n))[:n] % len(X)
+
+
+def _code_near_centers(X, D, centers, weight):
+    """The cluster of each row, its value, and its code: the best pair there is.
+
+    A code z >= 0 and a centre c are worth ``||x - z D||² + weight ||z - c||²``. Over
+    codes of any sign that has a closed form, a distance in the space of the data. It
+    bounds the value from below, so that most clusters are ruled out by it alone.
+    """
+    lower = _distances_to_centers(X, D, centers, weight)
+    nearest = lower.argsort(1)
+    best, labels = np.full(len(X), np.inf), np.zeros(len(X), dtype=np.int64)
+    codes = np.zeros((len(X), len(D)))
+    for j in nearest.T:
+        todo = np.flatnonzero(lower[np.arange(len(X)), j] < best)
+        if len(todo) == 0:
+            break
+        target = centers[j[todo]]
+        Z = nonnegative_code(X[todo], D, target=target, weight=weight)
+        value = np.square(X[todo] - Z @ D).sum(1)
+        value += weight * np.square(Z - target).sum(1)
+        better = value < best[todo]
+        rows = todo[better]
+        best[rows], labels[rows], codes[rows] = value[better], j[rows], Z[better]
+    return labels, best, codes
+
+
+def _distances_to_centers(X, D, centers, weight):
+    """``min_z ||x - z D||² + weight ||z - c||²`` over z of any sign, (n, k).
+
+    That is ``r (I + DᵀD / weight)⁻¹ rᵀ`` with ``r = x - c D``.
+    """
+    _, s, Vt = np.linalg.svd(D, full_matrices=False)
+    total = weight + s**2
+    gain = np.sqrt(np.divide(weight, total, out=np.ones_like(s), where=total > 0))
+    inside = X @ Vt.T
+    outside = np.square(X - inside @ Vt).sum(1)
+    rows, means = inside * gain, centers @ D @ Vt.T * gain
+    columns = [outside + np.square(rows - mean).sum(1) for mean in means]
+    return np.stack(columns, axis=1)
 
 
 def _update_dictionaries(X, Z, dictionaries):
@@ -362,14 +398,35 @@ def _nonnegative_atoms(X, Z, D, right):
 class _KMeansTerm:
     """``weight * ||Z - means of clusters||²`` and its exact updates."""
 
-    def __init__(self, settings, Z, random_state):
-        self.k, self.weight = settings.n_clusters, settings.clustering_weight
-        if len(np.unique(Z, axis=0)) < self.k:
-            self.labels = np.arange(len(Z)) % self.k
-        else:
-            kmeans = KMeans(self.k, n_init=10, random_state=random_state)
-            self.labels = kmeans.fit_predict(Z)
-        self._update_centers(Z)
+    def __init__(self, settings, labels):
+        self.k, self.weight = settings.n_clusters, settings._weight()
+        self.labels = labels
+
+    @classmethod
+    def start(cls, settings, X, random_state):
+        """Start where the loss is at most the one of k-means of X.
+
+        The mean and the centres' differences from it are the first atoms of every
+        layer: each centre is the sum of two of them.
+        """
+        k, widths = settings.n_clusters, settings._widths()
+        kmeans = KMeans(k, n_init=10, random_state=random_state)
+        with quiet(ConvergenceWarning):  # fewer distinct rows than clusters
+            labels = kmeans.fit_predict(X)
+        means, mean = kmeans.cluster_centers_, X.mean(0)
+        other = _some_rows(X, max(widths), random_state)
+        rows = np.vstack([mean, means - mean, X[other] - means[labels[other]]])
+        rows = rows[: widths[0]]
+        zero = ~rows.any(axis=1)
+        rows[zero] = random_state.normal(size=(zero.sum(), X.shape[1]))
+        dictionaries = [unit_rows(rows)]
+        for below, width in pairwise(widths):
+            dictionaries.append(np.eye(below)[np.arange(width) % below])
+        D = _product(dictionaries)
+        term = cls(settings, labels)
+        term.centers = nonnegative_code(means, D)
+        Z = term._code(X, D)
+        return term, dictionaries, Z
 
     def _update_centers(self, Z):
         counts = np.bincount(self.labels, minlength=self.k)
@@ -378,25 +435,21 @@ class _KMeansTerm:
         )
         self.centers = members @ Z / np.maximum(counts, 1)[:, None]
 
-    def _distances(self, Z):
-        return np.square(Z[:, None] - self.centers).sum(-1)
-
-    def code(self, X, Z, D):
-        """Labels, centres, codes and centres again."""
-        distances = self._distances(Z)
-        rows, new = np.arange(len(Z)), distances.argmin(1)
-        stay = distances[rows, self.labels] <= distances[rows, new]
-        self.labels = np.where(stay, self.labels, new)
-        reseed_empty(self.labels, distances[rows, self.labels], self.k)
-        self._update_centers(Z)
-        joint = kmeans_code(X, D, self.labels, self.weight)
-        if joint.min() >= 0:  # codes and centres at once, where nothing is clipped
-            Z = joint
-        else:
+    def _code(self, X, D):
+        """Codes of the present clusters, and their means."""
+        Z = kmeans_code(X, D, self.labels, self.weight)
+        if Z.min() < 0:  # else codes and centres are the best at once
             target = self.centers[self.labels]
             Z = nonnegative_code(X, D, target=target, weight=self.weight)
         self._update_centers(Z)
         return Z
+
+    def code(self, X, Z, D):
+        """Labels and codes together, centres, and codes and centres again."""
+        self.labels, cost, Z = _code_near_centers(X, D, self.centers, self.weight)
+        reseed_empty(self.labels, cost, self.k)
+        self._update_centers(Z)
+        return self._code(X, D)
 
     def terms(self, Z):
         """Terms of the loss, over all samples."""
@@ -413,9 +466,23 @@ class _SubspaceTerm:
 
     def __init__(self, settings, Z, random_state):
         self.settings, self.random_state = settings, random_state
-        self.weight = settings.clustering_weight
+        self.weight = settings._weight()
         self.penalty = relative_weight(Z, settings.penalty)
         self.C = self_expression_of(Z, self.penalty, "l1")
+
+    @classmethod
+    def start(cls, settings, X, random_state):
+        """Code layer by layer on atoms that are samples, a little disturbed."""
+        dictionaries, Z = [], X
+        for width in settings._widths():
+            atoms = Z[_some_rows(Z, width, random_state)]
+            size = np.abs(atoms).max()
+            noise = random_state.normal(size=atoms.shape)
+            noise *= 0.1 * (size if size > 0 else 1)
+            atoms = atoms + (np.abs(noise) if dictionaries else noise)
+            dictionaries.append(unit_rows(atoms))
+            Z = nonnegative_code(Z, dictionaries[-1])
+        return cls(settings, Z, random_state), dictionaries, Z
 
     def code(self, X, Z, D):
         """Codes, then the self-expression of them."""

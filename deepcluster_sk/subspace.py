@@ -52,6 +52,11 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         Project the data on that many leading singular vectors first, as [1]_ do
         with images; None keeps all features. Singular vectors, not principal
         components: the mean is not removed, or subspaces would become affine.
+    affine : bool or "auto", default="auto"
+        Whether clusters are affine subspaces, which need not contain the origin: X is
+        centred, and a constant column, the root mean square norm of its rows, is
+        added to it. "auto" does so where there are fewer than two features a cluster
+        and ``latent_dim`` is None.
     normalize : bool, default=True
         Scale each row, after the projection, to unit norm. One penalty then suits
         all rows.
@@ -124,6 +129,12 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     ``score`` is minus the squared distance to the nearest subspace, which new
     samples have too; the self-expression that comes before is in ``history_``.
 
+    A table of few features has no room for different subspaces through the origin:
+    of k such planes, all of them independent, there are none in fewer than 2 k
+    dimensions, and any few rows express every other. With the constant column,
+    which stands for the constraint that coefficients add up to 1, a row is
+    expressed by those around it.
+
     A sample on which no other has any bearing has an empty row in C and is cut
     anywhere; its subspace is found all the same.
 
@@ -151,6 +162,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     _parameter_constraints: ClassVar[dict] = {
         **BaseSolvedClusterer._parameter_constraints,
         "latent_dim": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "affine": ["boolean", StrOptions({"auto"})],
         "normalize": ["boolean"],
         "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
@@ -166,6 +178,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         n_clusters=8,
         *,
         latent_dim=None,
+        affine="auto",
         normalize=True,
         penalty=0.1,
         regularization="l1",
@@ -180,6 +193,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     ):
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
+        self.affine = affine
         self.normalize = normalize
         self.penalty = penalty
         self.regularization = regularization
@@ -212,11 +226,14 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         size = np.abs(rows.X).max()
         rows.scale = 2.0 ** -np.floor(np.log2(size)) if size > 0 else 1.0
         rows.projection = None
+        self._find_coordinates(rows)
         if self.latent_dim is not None:
             rows.projection = leading_directions(
-                rows.X * rows.scale, self.latent_dim, np.random.RandomState(0)
+                self._coordinates(rows, rows.X),
+                self.latent_dim,
+                np.random.RandomState(0),
             )
-        rows.Z = self._project(rows.X, rows.scale, rows.projection)
+        rows.Z = self._project(rows, rows.X)
         weight = relative_weight(rows.Z, self.penalty)
         C = self_expression_of(rows.Z, weight, self.regularization, self.l1_ratio)
         rows.affinity = affinity(C, self.keep)
@@ -227,15 +244,16 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         }
         return rows
 
-    def _project(self, X, scale, projection):
-        Z = X * scale
-        if projection is not None:
-            Z = Z @ projection.T
-        return unit_rows(Z) if self.normalize else Z / scale
+    def _project(self, fitted, X):
+        Z = self._coordinates(fitted, X)
+        if fitted.projection is not None:
+            Z = Z @ fitted.projection.T
+        return unit_rows(Z) if self.normalize else Z / fitted.scale
 
     def _optimize(self, run):
         rows, module = run.rows, run.module
-        module.scale, module.projection = rows.scale, rows.projection
+        for name in ("scale", "origin", "constant", "projection"):
+            setattr(module, name, getattr(rows, name))
         row = {"phase": "self-expression", "epoch": 1, "loss": sum(rows.terms.values())}
         run.history.append({**row, **rows.terms})
         labels = cut(rows.affinity, self.n_clusters, run.random_state)
@@ -255,7 +273,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     # --- the predict path -------------------------------------------------------
 
     def _embed(self, module, x):
-        return self._project(x, module.scale, module.projection)
+        return self._project(module, x)
 
     def transform(self, X):
         """Project the rows of X, and scale them to unit norm.
@@ -269,7 +287,8 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         -------
         embedding : ndarray of shape (n_samples, n_components), float32
             The rows as self-expression sees them; ``n_components`` is
-            ``latent_dim``, or the number of features where that is None.
+            ``latent_dim``, or the number of features where that is None, and then
+            one more where subspaces are affine.
         """
         return super().transform(X)
 

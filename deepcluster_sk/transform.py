@@ -47,9 +47,15 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     n_layers : int, default=1
         Number of transforms, at least 1.
     latent_dim : int or None, default=None
-        Width of every layer; None is the number of features. Where it is smaller,
+        Width of every layer; None is the number of features, and one more where
+        subspaces are affine. Where it is smaller,
         the data is projected on its leading singular vectors first; where it is
         larger, the first transform has more rows than columns.
+    affine : bool or "auto", default="auto"
+        Whether clusters are affine subspaces, which need not contain the origin: X is
+        centred, and a constant column, the root mean square norm of its rows, is
+        added to it. "auto" does so where there are fewer than two features a cluster
+        and ``latent_dim`` is None.
     penalty : float, default=0.1
         μ relative to the data, in (0, inf): μ is ``penalty`` times the smallest
         value for which half of the rows of C vanish under "l1", at the start.
@@ -148,6 +154,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         **BaseSolvedClusterer._parameter_constraints,
         "n_layers": [Interval(numbers.Integral, 1, None, closed="left")],
         "latent_dim": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "affine": ["boolean", StrOptions({"auto"})],
         "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
         "transform_penalty": [Interval(numbers.Real, 0, None, closed="neither")],
@@ -161,6 +168,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         *,
         n_layers=1,
         latent_dim=None,
+        affine="auto",
         penalty=0.1,
         regularization="l1",
         l1_ratio=0.9,
@@ -176,6 +184,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         self.n_clusters = n_clusters
         self.n_layers = n_layers
         self.latent_dim = latent_dim
+        self.affine = affine
         self.penalty = penalty
         self.regularization = regularization
         self.l1_ratio = l1_ratio
@@ -195,15 +204,18 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         size = np.abs(rows.X).max()
         rows.scale = 1 / size if size > 0 else 1.0
         rows.projection = None
-        if self.latent_dim is not None and self.latent_dim < X.shape[1]:
+        self._find_coordinates(rows)
+        Z = self._coordinates(rows, rows.X)
+        if self.latent_dim is not None and self.latent_dim < Z.shape[1]:
             rows.projection = leading_directions(
-                rows.X * rows.scale, self.latent_dim, np.random.RandomState(0)
+                Z, self.latent_dim, np.random.RandomState(0)
             )
         return rows
 
     def _optimize(self, run):
         module = run.module
-        module.scale, module.projection = run.rows.scale, run.rows.projection
+        for name in ("scale", "origin", "constant", "projection"):
+            setattr(module, name, getattr(run.rows, name))
         learner = _TransformLearner(self, self._project(module, run.rows.X), run)
         run.sweep("sweep", learner.sweep, self.max_epochs, self.tol)
         module.transforms = learner.transforms
@@ -216,7 +228,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     # --- the predict path -------------------------------------------------------
 
     def _project(self, module, x):
-        x = x * module.scale
+        x = self._coordinates(module, x)
         return unit_rows(x if module.projection is None else x @ module.projection.T)
 
     def _embed(self, module, x):
@@ -237,7 +249,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         -------
         embedding : ndarray of shape (n_samples, latent_dim), float32
             The code of each row. Its width is the number of features where
-            ``latent_dim`` is None.
+            ``latent_dim`` is None, and one more where subspaces are affine.
         """
         return super().transform(X)
 

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from planted import hard_data, planted_subspaces, rises
 from scipy.optimize import nnls
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import DeepDictionaryClustering
-from deepcluster_sk.dictionary import _nonnegative_atoms
+from deepcluster_sk.dictionary import _code_near_centers, _nonnegative_atoms
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -69,7 +70,9 @@ def test_codes_of_all_layers_are_nonnegative_and_atoms_have_unit_norm(clustering
 
 def test_a_new_sample_gets_the_best_pair_of_code_and_cluster():
     X, _ = make_blobs(60, 6, centers=3, random_state=0)
-    model = DeepDictionaryClustering(3, latent_dim=4, random_state=0).fit(X)
+    model = DeepDictionaryClustering(
+        3, latent_dim=4, clustering_weight=0.1, random_state=0
+    ).fit(X)
     third, second, first = model.dictionaries_[::-1]
     D, scale = third @ second @ first, np.abs(X).max()
     A = np.vstack([D.T, np.sqrt(0.1) * np.eye(4)])
@@ -107,3 +110,50 @@ def test_widths_that_cannot_be_are_refused():
     model = DeepDictionaryClustering(2, hidden_layer_sizes=(4, 0))
     with pytest.raises(ValueError, match="'hidden_layer_sizes' parameter"):
         model.fit(np.ones((5, 3)))
+
+
+def test_the_start_is_no_worse_than_kmeans():
+    # A centre is the sum of two atoms, so that latent_dim > n_clusters suffices.
+    X, _ = make_blobs(100, 6, centers=8, cluster_std=3, random_state=0)
+    inertia = KMeans(8, n_init=10, random_state=0).fit(X).inertia_ / len(X)
+    for weight in (0.1, 1, 100):
+        model = DeepDictionaryClustering(
+            8, latent_dim=9, clustering_weight=weight, max_epochs=1, random_state=0
+        ).fit(X)
+        assert model.objective_ <= inertia * (1 + 1e-3)
+
+
+def test_a_large_weight_is_kmeans_of_the_data():
+    X, _ = make_blobs(100, 6, centers=8, cluster_std=3, random_state=0)
+    kmeans = KMeans(8, n_init=10, random_state=0).fit(X)
+    model = DeepDictionaryClustering(8, clustering_weight=1e6, random_state=0).fit(X)
+    assert model.objective_ == pytest.approx(kmeans.inertia_ / len(X), rel=0.02)
+    means = np.array([X[model.labels_ == j].mean(0) for j in range(8)])
+    assert model.reconstruct(X) == pytest.approx(means[model.labels_], abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wide_directions_count_less_than_in_kmeans(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(4, size=400)
+    X = 1.5 * rng.normal(size=(4, 10))[y] + 0.7 * rng.normal(size=(400, 10))
+    X[:, :3] += 3 * rng.normal(size=(400, 3))
+    kmeans = KMeans(4, n_init=10, random_state=0).fit_predict(X)
+    model = DeepDictionaryClustering(4, random_state=0).fit(X)
+    found = adjusted_rand_score(y, model.labels_)
+    assert found > adjusted_rand_score(y, kmeans) + 0.15
+
+
+@pytest.mark.parametrize("weight", [0.01, 1.0, 100.0])
+def test_clusters_that_are_ruled_out_would_not_have_been_better(weight):
+    rng = np.random.default_rng(0)
+    X, D = rng.normal(size=(40, 6)), rng.normal(size=(9, 6))
+    centers = np.maximum(rng.normal(size=(5, 9)), 0)
+    labels, value, Z = _code_near_centers(X, D, centers, weight)
+    A = np.vstack([D.T, np.sqrt(weight) * np.eye(9)])
+    for x, label, found, z in zip(X, labels, value, Z, strict=True):
+        solved = [nnls(A, np.r_[x, np.sqrt(weight) * c]) for c in centers]
+        values = [residual**2 for _, residual in solved]
+        assert label == np.argmin(values)
+        assert found == pytest.approx(min(values))
+        assert z == pytest.approx(solved[label][0], abs=1e-6)

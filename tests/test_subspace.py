@@ -56,6 +56,38 @@ def test_refinements_do_not_raise_the_objective(name):
     assert (np.diff(losses) <= 1e-12 * size).all(), rises(model.history_, "subspaces")
 
 
+def parallel_lines(seed):
+    """Three parallel lines in a plane in space, with noise."""
+    rng = np.random.default_rng(seed)
+    along, across = np.linalg.qr(rng.normal(size=(3, 2)))[0].T
+    points = 3 * np.repeat([-1, 0, 1], 50)[:, None] * across
+    X = points + rng.uniform(-2, 2, size=(150, 1)) * along
+    return X + 0.1 * rng.normal(size=X.shape), np.repeat(np.arange(3), 50)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_affine_subspaces_of_few_features_are_found(seed):
+    X, y = parallel_lines(seed)
+    model = SparseSubspaceClustering(3, random_state=0).fit(X)
+    linear = SparseSubspaceClustering(3, affine=False, random_state=0).fit(X)
+    found = adjusted_rand_score(y, model.labels_)
+    assert found > 0.9 > adjusted_rand_score(y, linear.labels_)
+    assert model.transform(X).shape == (150, 4)
+    moved = SparseSubspaceClustering(3, random_state=0).fit(X + 50)
+    assert adjusted_rand_score(model.labels_, moved.labels_) > 0.99
+
+
+def test_affine_rows_have_a_constant_as_long_as_they_are():
+    X, _ = parallel_lines(0)
+    model = SparseSubspaceClustering(3, normalize=False, random_state=0).fit(X)
+    Z = model.transform(X).astype(np.float64)
+    assert Z[:, :3] == pytest.approx(X - X.mean(0), abs=1e-5)
+    assert Z[:, 3] ** 2 == pytest.approx(np.square(X - X.mean(0)).sum(1).mean())
+    projected = SparseSubspaceClustering(3, latent_dim=2, affine=True).fit(X)
+    assert projected.transform(X).shape == (150, 2)
+    assert SparseSubspaceClustering(3, latent_dim=2).fit(X).transform(X).shape[1] == 2
+
+
 def test_self_expression_of_history_is_that_of_the_affinity():
     X, _ = planted_subspaces(n=20)
     model = SparseSubspaceClustering(5, keep=1.0, random_state=0).fit(X)

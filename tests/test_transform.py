@@ -61,4 +61,16 @@ def test_a_large_penalty_makes_the_transform_orthogonal():
     X, _ = planted_subspaces(n=10, width=6, dim=2)
     model = DeepTransformClustering(5, transform_penalty=1e4, random_state=0).fit(X)
     (T,) = model.transforms_
-    assert T @ T.T == pytest.approx(0.5 * np.eye(6), abs=1e-3)
+    assert T @ T.T == pytest.approx(0.5 * np.eye(len(T)), abs=1e-3)
+
+
+def test_affine_clusters_of_few_features_are_found():
+    X = np.repeat([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]], 40, axis=0)
+    X += 0.3 * np.random.default_rng(0).normal(size=X.shape)
+    y = np.repeat(np.arange(3), 40)
+    found = {}
+    for affine in ("auto", False):
+        model = DeepTransformClustering(3, affine=affine, random_state=0).fit(X)
+        found[affine] = adjusted_rand_score(y, model.labels_)
+        assert model.transform(X).shape[1] == (3 if affine == "auto" else 2)
+    assert found["auto"] > 0.95 > 0.7 > found[False]
