@@ -316,8 +316,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ones hold more anchors, and the shares of the clusters are steadier in them.
     lr : float, default=5e-4
         Learning rate of the optimizer at the start of pretraining and of each stage;
-        it falls to zero along a cosine. Large steps send different clusters into one
-        direction, which they never leave again.
+        it falls to zero along a cosine. Large steps of a dense network send different
+        clusters into one direction, which they never leave again; "conv", which is
+        small and has batch normalisation, bears 2e-3 and gets further with it.
     optimizer : {"adam", "sgd"} or callable, default="adam"
         "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
         called as ``optimizer(parameters, lr=lr)``.
@@ -518,10 +519,12 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         )
 
     def _phases(self, run):
-        # A random network gives all rows nearly one direction. Groups that leave it
-        # together stay together: for aligned codes |cosine| has no way back.
-        set_units(run)
-        whiten_code(run)
+        if self.architecture == "mlp":
+            # A random perceptron gives all rows nearly one direction, and groups that
+            # leave it together stay together: for aligned codes |cosine| has no way
+            # back. Batch normalisation, of "conv", spreads them by itself.
+            set_units(run)
+            whiten_code(run)
         anchors = self._edges(run.rows.X) if self.anchors == "data" else None
         order = None if anchors is None else _AnchorOrder(anchors)
         loss = partial(
