@@ -16,7 +16,9 @@ from deepcluster_sk._phase import Phase
 from deepcluster_sk._start import (
     mean_directions,
     nearest_direction,
+    set_units,
     spherical_kmeans,
+    whiten_code,
 )
 from deepcluster_sk.losses import (
     anchor_similarity_loss,
@@ -30,8 +32,8 @@ from deepcluster_sk.parallel import whole_batch
 # Rows of a similarity matrix held at once.
 BLOCK_ROWS = 1024
 DEFAULT_CHANNELS = (16, 32, 32)
-# The stages refine what pretraining found: a full step would undo it.
-STAGE_LR = 0.1
+# Dimensions of the code per cluster: 6, 7.5 and 5 in the paper's experiments.
+AUTO_DIMENSIONS = 6
 
 
 def nearest_neighbors(x, n_neighbors, metric):
@@ -260,9 +262,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     n_clusters : int, default=8
         Number of clusters, at least 1 and at most the number of samples.
-    latent_dim : int, default=60
+    latent_dim : int or "auto", default="auto"
         Width of the code, at least 1. It should exceed ``n_clusters``: no more than
-        ``latent_dim`` directions can be orthogonal.
+        ``latent_dim`` directions can be orthogonal. "auto" is ``6 * n_clusters``.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
         decoder mirrors them. None means (500, 500, 2000) for "mlp" and
@@ -312,9 +314,11 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     batch_size : int, default=1000
         Largest number of rows in a batch; batches are of nearly equal size. Large
         ones hold more anchors, and the shares of the clusters are steadier in them.
-    lr : float, default=2e-3
-        Learning rate of the optimizer at the start of pretraining; it falls to zero
-        along a cosine. The stages start at a tenth of it.
+    lr : float, default=5e-4
+        Learning rate of the optimizer at the start of pretraining and of each stage;
+        it falls to zero along a cosine. Large steps of a dense network send different
+        clusters into one direction, which they never leave again; "conv", which is
+        small and has batch normalisation, bears 2e-3 and gets further with it.
     optimizer : {"adam", "sgd"} or callable, default="adam"
         "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
         called as ``optimizer(parameters, lr=lr)``.
@@ -346,7 +350,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
-    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+    cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         The centroids, directions in the embedding: of unit norm.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each weighted loss term (they
@@ -402,6 +406,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        "latent_dim": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "discriminative_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "between_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -418,7 +426,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         self,
         n_clusters=8,
         *,
-        latent_dim=60,
+        latent_dim="auto",
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
@@ -436,7 +444,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         stage_one_epochs=20,
         max_epochs=50,
         batch_size=1000,
-        lr=2e-3,
+        lr=5e-4,
         optimizer="adam",
         n_init=1,
         tol=1e-5,
@@ -479,6 +487,12 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     # --- the network and its training -----------------------------------------
 
+    def _width(self):
+        """Width of the code."""
+        if self.latent_dim == "auto":
+            return AUTO_DIMENSIONS * self.n_clusters
+        return self.latent_dim
+
     def _module_spec(self, n_features):
         architecture = self.architecture
         if architecture == "conv":
@@ -491,7 +505,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         return SphericalAutoencoder, {
             "n_clusters": self.n_clusters,
             "n_features": n_features,
-            "latent_dim": self.latent_dim,
+            "latent_dim": self._width(),
             "architecture": architecture,
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "precision": self.precision,
@@ -505,6 +519,12 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         )
 
     def _phases(self, run):
+        if self.architecture == "mlp":
+            # A random perceptron gives all rows nearly one direction, and groups that
+            # leave it together stay together: for aligned codes |cosine| has no way
+            # back. Batch normalisation, of "conv", spreads them by itself.
+            set_units(run)
+            whiten_code(run)
         anchors = self._edges(run.rows.X) if self.anchors == "data" else None
         order = None if anchors is None else _AnchorOrder(anchors)
         loss = partial(
@@ -520,7 +540,6 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             "pretrain",
             loss({"discrimination": 1.0, **reconstruction}),
             self.pretrain_epochs,
-            lr=self.lr,
             callbacks=[CosineDecay(self.pretrain_epochs)],
             order=order,
         )
@@ -535,7 +554,6 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             "stage I",
             loss({**weights, **reconstruction}),
             one,
-            lr=STAGE_LR * self.lr,
             callbacks=[CosineDecay(one), _Alternate(run, self.tol)],
             order=order,
         )
@@ -548,12 +566,12 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             "stage II",
             loss({**weights, **reconstruction}),
             two,
-            lr=STAGE_LR * self.lr,
             callbacks=[CosineDecay(two), _Alternate(run, self.tol)],
         )
 
     def _keep(self, run):
         super()._keep(run)
+        self._n_features_out = self._width()
         self.cluster_centers_ = run.module.centers.cpu().numpy().copy()
 
     def _objective(self, net, X):

@@ -249,6 +249,24 @@ def test_embedding_and_centroids_are_directions(blobs, fitted):
     assert_allclose(fitted.cluster_centers_, means, atol=1e-5)
 
 
+def test_training_starts_from_directions_that_are_spread(blobs):
+    """Without it the random network's codes of all rows have nearly one direction."""
+    X = blobs[0] + 10  # far from the origin, as data may be
+    model = small(pretrain_epochs=1, stage_one_epochs=1, max_epochs=1, lr=1e-9).fit(X)
+    Z = model.transform(X)
+    cosine = np.abs(Z @ Z.T)[~np.eye(len(X), dtype=bool)]
+    # 8 dimensions, of which few carry much: random directions would have 0.28.
+    assert cosine.mean() < 0.6
+    assert np.linalg.norm(Z.mean(axis=0)) < 0.3
+
+
+def test_width_of_the_code_follows_the_number_of_clusters(blobs):
+    model = small(latent_dim="auto", pretrain_epochs=1, max_epochs=1).fit(blobs[0])
+    assert model.transform(blobs[0]).shape == (len(blobs[0]), 6 * K)
+    assert len(model.get_feature_names_out()) == 6 * K
+    assert model.cluster_centers_.shape == (K, 6 * K)
+
+
 def test_stages_end_when_the_cosine_stands_still(blobs):
     X, _ = blobs
     model = small(tol=2.0).fit(X)  # no change is as large
@@ -267,8 +285,8 @@ def test_learning_rate_falls_to_zero():
     pretrain = [lr for phase, lr in seen if phase == "pretrain"]
     expected = 1e-2 * 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
     assert_allclose(pretrain, expected)
-    first = next(lr for phase, lr in seen if phase == "stage I")
-    assert_allclose(first, 1e-3)
+    for stage in ("stage I", "stage II"):
+        assert_allclose(next(lr for phase, lr in seen if phase == stage), 1e-2)
     assert CosineDecay(4).get_params() == {"epochs": 4}
 
 
