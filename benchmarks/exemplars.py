@@ -79,8 +79,7 @@ REPORT = """\
 
 Median (mean ± deviation) over the seeds. Published figures are those of all of MNIST.
 Labels score; they never fit or choose. Parameters are the defaults, but for the
-convolutional networks (`DiscriminativeClustering` there has `lr=2e-3`, and
-`latent_dim=150` for COIL-20, as in the paper).
+convolutional networks (and `latent_dim=150` there for COIL-20, as in the paper).
 
 {table}
 
@@ -179,7 +178,6 @@ def methods(data, k, shape, seed):
         architecture="conv",
         image_shape=shape,
         latent_dim=150 if data == COIL else 60,
-        lr=2e-3,
         **common,
     )
     yield DISCRIMINATIVE, conv

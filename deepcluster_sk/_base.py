@@ -389,7 +389,7 @@ class BaseDeepEstimator(
 
     def _remedy(self):
         """What to do when numbers are no longer finite."""
-        return f"Lower lr (now {self.lr:g}), or scale the data"
+        return f"Lower lr (now {self._rate():g}), or scale the data"
 
     def _keep(self, run):
         run.net.trim_for_prediction()
@@ -399,6 +399,10 @@ class BaseDeepEstimator(
         self.n_iter_ = run.n_iter
         self.objective_ = run.objective
         self._n_features_out = self.latent_dim
+
+    def _rate(self):
+        """Learning rate of the first phase."""
+        return self.lr
 
     def _make_net(self, n_features, device, seed):
         build, kwargs = self._module_spec(n_features)
@@ -411,7 +415,7 @@ class BaseDeepEstimator(
             module=build,
             criterion=torch.nn.Module,  # each phase brings its own
             optimizer=optimizer,
-            lr=self.lr,
+            lr=self._rate(),
             batch_size=self.batch_size,
             train_split=None,
             verbose=0,

@@ -56,12 +56,7 @@ moved = clone(model).set_params(augmentation=move).fit(X)
 # pairs.
 
 other = DiscriminativeClustering(
-    10,
-    latent_dim=30,
-    hidden_layer_sizes=(16, 32),
-    pretrain_epochs=30,
-    lr=2e-3,
-    **images,
+    10, latent_dim=30, hidden_layer_sizes=(16, 32), pretrain_epochs=30, **images
 ).fit(X)
 EmbeddingDisplay.from_estimator(other, X)
 plt.show()

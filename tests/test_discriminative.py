@@ -353,3 +353,19 @@ def test_spherical_kmeans_finds_directions_whatever_their_sign():
     centers = spherical_kmeans(x, 3, rng)
     assert_allclose(centers.norm(dim=1), 1, rtol=1e-5)
     assert ((centers @ axes.T).max(0).values > 0.99).all()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pretrain", "stages"), [("mlp", 5e-4, 5e-4), ("conv", 2e-3, 2e-4)]
+)
+def test_default_learning_rates(architecture, pretrain, stages):
+    seen = {}
+
+    class Watch(Callback):
+        def on_batch_begin(self, net, training, **kwargs):
+            seen.setdefault(net.phase_, net.optimizer_.param_groups[0]["lr"])
+
+    rows = np.random.RandomState(0).rand(9, 16)
+    settings = {"architecture": architecture, "image_shape": (1, 4, 4), "lr": None}
+    small(callbacks=[Watch()], **settings).fit(rows)
+    assert_allclose(list(seen.values()), [pretrain, stages, stages])
