@@ -95,13 +95,22 @@ What is known about those that stay below:
 
 - Defaults know nothing of images: all networks here are dense. What convolutions and
   moved images bring is on the page of the suite `exemplars`.
-- Subspace, dictionary and transform learning look for clusters that are subspaces
-  through the origin. Penguins and iris have four features, of which any four other rows
-  make every row.
+- `DeepSubspaceClustering` looks for subspaces of its code that contain the origin.
+  Penguins and iris have four features: there the code has little else than clusters
+  side by side.
+- `ConvTransformClustering` reads columns as a series, which those of a table are not.
+  Filters are held by a log-determinant alone, not by a decoder, and its codes have not
+  become better to cluster than the data.
 - `DDC` has its loss alone to go by, without a pretrained code, and depends on the seed:
-  it is meant for several runs, `n_init`.
-- `DiscriminativeClustering` takes 50 epochs of pretraining, two steps each on digits
-  and COIL-20. Its loss is still falling then.
+  it is meant for several runs, `n_init`. The lowest loss is not always the best run.
+- `DiscriminativeClustering` makes most pairs orthogonal. Of three clusters a third of
+  the pairs are in the same one, and are pushed apart all the same.
+- `IDEC` moves little from its first clusters, which a mixture finds in the code; on
+  iris they are not better than those of k-means in the data.
+- `TensorizedAutoencoder` prefers other clusters of iris: more starts lower both its
+  objective and the NMI.
+- `DeepDictionaryClustering` has as many atoms as COIL-20 has clusters. One holds the
+  mean, so that one centre is missing at the start.
 - Codes of ten numbers, trained to reconstruct, may hold the pose of an object of
   COIL-20 rather than which one it is.
 
