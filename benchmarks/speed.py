@@ -7,7 +7,8 @@ and the report says so.
 
 Contenders train the same network for the same number of epochs in batches of 256, in
 one process and turn by turn, so that a busy machine disturbs all alike. No method
-stops early, but for "here, stopping", which has the default ``tol``; ClustPy cannot. A
+stops early, but for "here, stopping", which has the default ``tol``; ClustPy cannot.
+The large network, which is bound by arithmetic, also runs with ``precision="bf16"``. A
 fit is the whole call: what happens once (first clusters, the last
 assignment) counts, and is also shown apart. The loop trains the autoencoder for as
 many epochs in all and does nothing else. The number of threads is that of torch; set
@@ -43,6 +44,7 @@ PROFILE_DIGITS, PROFILE_MNIST = None, (3, 3)
 PREDICT_ROWS = {SMALL: 1_000_000, LARGE: 100_000}
 PROFILED = ("DEC", "IDEC", "DCN", "PCX", "DDC", "DiscriminativeClustering")
 OURS, STOPPING, CLUSTPY, LOOP = "here", "here, stopping", "ClustPy", "loop"
+BF16 = "here, bf16"
 # How many times faster than ClustPy a fit should be, and predict.
 BARS = {
     "digits": {"DEC": 2, "IDEC": 2, "DCN": 4},
@@ -71,10 +73,10 @@ CLUSTERING = [(KMeans, "fit"), (_start, "mixture_start")]
 REPORT = """\
 ## Whole fits
 
-Seconds, medians of the turns. faster: ClustPy's median by ours, for as many epochs and
-with early stopping; bar: what it should be at least; by loop: ours by that of the loop.
-The last two columns are the seconds within k-means and mixtures, on one side and on the
-other. Networks are named without the input.
+Seconds, medians of the turns. faster: ClustPy's median by ours, for as many epochs,
+with early stopping and (\\*) with the setting `precision="bf16"`; bar: what it should be
+at least; by loop: ours by that of the loop; start: the seconds within k-means and
+mixtures, on one side and on the other. Networks are named without the input.
 
 {fits}
 
@@ -136,15 +138,15 @@ class Loop:
 def contenders(method, n_clusters, n_features, sizes):
     """Name and maker, called with epochs and a seed, of all that can be run here."""
 
-    def here(epochs, seed, **tol):
+    def here(epochs, seed, **settings):
         model = ours(method, n_clusters, sizes, epochs, seed)
-        return model.set_params(latent_dim=LATENT, batch_size=BATCH, **tol)
+        return model.set_params(latent_dim=LATENT, batch_size=BATCH, **settings)
 
-    makers = {
-        OURS: partial(here, tol=0),
-        STOPPING: here,
-        LOOP: partial(Loop, sizes),
-    }
+    makers = {OURS: partial(here, tol=0), LOOP: partial(Loop, sizes)}
+    if sizes == LARGE:
+        makers[BF16] = partial(here, tol=0, precision="bf16")
+    else:
+        makers[STOPPING] = here
     if _clustpy.is_installed():
         makers[CLUSTPY] = partial(theirs, method, n_clusters, n_features, sizes)
     return makers
@@ -184,7 +186,7 @@ def predict(sizes, n_rows, n_repeats):
     """Seconds and MiB of predicting many rows by DEC."""
     X, _ = digits()
     makers = contenders("DEC", 10, X.shape[1], sizes)
-    del makers[LOOP], makers[STOPPING]
+    makers = {name: makers[name] for name in (OURS, CLUSTPY) if name in makers}
     rows = np.tile(X, (-(-n_rows // len(X)), 1))[:n_rows]
     figures = {}
     with catch_warnings():
@@ -311,8 +313,9 @@ def fits_table(records):
     """Whole fits: seconds, ratios, accuracies."""
     rows = []
     for record in records:
-        found = [median(record, name) for name in (OURS, STOPPING, CLUSTPY, LOOP)]
-        mine, stopping, other, loop = found
+        names = (OURS, STOPPING, BF16, CLUSTPY, LOOP)
+        found = [median(record, name) for name in names]
+        mine, stopping, bf16, other, loop = found
         rows.append(
             [
                 f"{record['data']}, {record['settings']['network']}",
@@ -320,6 +323,7 @@ def fits_table(records):
                 *(known("{:.2f}", value) for value in found),
                 known("{:.2f}", other / mine),
                 known("{:.2f}", other / stopping),
+                known("{:.2f}", other / bf16),
                 f"{BARS[record['data']][record['method']]}",
                 known("{:.2f}", mine / loop),
                 *(
@@ -327,11 +331,13 @@ def fits_table(records):
                     for figure, text in (("acc", "{:.3f}"), ("start", "{:.2f}"))
                     for name in (OURS, CLUSTPY)
                 ),
+                known("{:.3f}", median(record, f"{BF16} acc")),
             ]
         )
-    header = ["data, network", "method", OURS, STOPPING, CLUSTPY, LOOP]
-    header += ["faster", "stopping faster", "bar"]
+    header = ["data, network", "method", OURS, STOPPING, BF16, CLUSTPY, LOOP]
+    header += ["faster", "stopping faster", "bf16 faster (\\*)", "bar"]
     header += ["by loop", "ACC here", "ACC ClustPy", "start here", "start ClustPy"]
+    header.append("ACC bf16")
     return markdown_table(header, rows, n_left=2)
 
 
