@@ -62,6 +62,8 @@ ITEMS = {
         (dec, "place_centers"),
         (dcn, "place_centers"),
         (pcx, "place_centers"),
+        (discriminative, "set_units"),
+        (discriminative, "whiten_code"),
         (discriminative, "spherical_kmeans"),
     ],
     TARGETS: [(_net.ClusterNet, "notify")],
@@ -74,8 +76,8 @@ REPORT = """\
 ## Whole fits
 
 Seconds, medians of the turns. faster: ClustPy's median by ours, for as many epochs,
-with early stopping and (\\*) with the setting `precision="bf16"`; bar: what it should be
-at least; by loop: ours by that of the loop; start: the seconds within k-means and
+with early stopping and (\\*) with the setting `precision="bf16"`; bar: what it should
+be at least; by loop: ours by that of the loop; start: the seconds within k-means and
 mixtures, on one side and on the other. Networks are named without the input.
 
 {fits}

@@ -8,6 +8,8 @@ from torch.special import digamma, gammaln
 
 # Float64 values of the features of a block of rows, and of its responsibilities.
 BLOCK_VALUES = 300_000
+# But at least so many rows, or the sums are written more often than rows are read.
+BLOCK_ROWS = 256
 # Keeps the mean of an empty cluster finite.
 TINY = 10 * torch.finfo(torch.double).eps
 
@@ -38,7 +40,8 @@ class Mixtures:
     10.2, and as scikit-learn's ``BayesianGaussianMixture`` does, with which the tests
     compare. Here the starts share each product: rows enter by the features 1, x and
     the products of two values of x, whose sums over the rows of a cluster are all that
-    the update needs. Several times faster for dozens of short runs.
+    the update needs. Several times faster for dozens of short runs on up to some
+    dozens of features; their products make it slow for hundreds.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ class Mixtures:
 
     def _blocks(self, X):
         n_values = X.shape[1] + len(self.pairs[0]) + self.shape[0] * self.shape[1]
-        return X.split(max(1, BLOCK_VALUES // n_values))
+        return X.split(max(BLOCK_ROWS, BLOCK_VALUES // n_values))
 
     def _features(self, x):
         i, j = self.pairs

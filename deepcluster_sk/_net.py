@@ -398,14 +398,12 @@ class ClusterNet(NeuralNet):
         sizes, terms, n_rows, n_batches, totals = [], [], 0, 0, 0.0
         lend = self.stream_.active if self.draws_random_numbers else nullcontext
         with lend():
-            first = (len(self.history) - 1) * len(iterator) + 1
-            for number, batch in enumerate(iterator, first):
-                if number <= self.warm_up_:
-                    for group in self.optimizer_.param_groups:
-                        group["lr"] = self.lr * number / self.warm_up_
+            done = (len(self.history) - 1) * len(iterator) if self.warm_up_ else 0
+            for number, batch in enumerate(iterator, done + 1):
                 for callback in on_begin:
                     callback.on_batch_begin(self, batch=batch, training=training)
-                step = step_fn(batch, **fit_params)
+                with self._warming_up(number):
+                    step = step_fn(batch, **fit_params)
                 sizes.append(len(batch[1]))
                 terms.append(step)
                 if on_end:
@@ -424,6 +422,22 @@ class ClusterNet(NeuralNet):
         n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
         means = parallel.total(torch.from_numpy(totals)).numpy() / n_rows
         self._record_epoch(prefix, list(step), means, n_batches)
+
+    @contextmanager
+    def _warming_up(self, number):
+        """Lower the rates in step ``number`` of a phase, if it is an early one."""
+        if number >= self.warm_up_:
+            yield
+            return
+        groups = self.optimizer_.param_groups
+        rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] *= number / self.warm_up_
+        try:
+            yield
+        finally:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
 
     def _record_epoch(self, prefix, names, means, n_batches):
         for name, value in zip(names, means, strict=True):

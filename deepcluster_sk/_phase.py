@@ -30,9 +30,9 @@ class Phase:
         ``order(generator)`` returns the permutation of an epoch's rows, which is
         then cut into batches; None takes a random one.
     warm_up : int, default=0
-        Number of steps in which the learning rate rises to its value. A fresh Adam
-        moves every weight by the whole rate at once, which a wide network that is
-        already trained does not survive.
+        Number of steps in which learning rates rise, linearly, to what they would be
+        without it. A fresh Adam moves every weight by the whole rate at once, which a
+        wide network that is already trained does not survive.
     """
 
     name: str

@@ -266,7 +266,8 @@ def _mixture_starts(X, n_clusters, random_state):
     """Shares of rows in clusters, ``(n, k)``: k-means, then one row a cluster."""
     for _ in range(KMEANS_STARTS):
         kmeans = KMeans(n_clusters, n_init=1, random_state=random_state)
-        labels = torch.from_numpy(kmeans.fit(X).labels_).long()
+        with quiet(ConvergenceWarning):  # rows drawn may be equal where not all are
+            labels = torch.from_numpy(kmeans.fit_predict(X)).long()
         yield torch.nn.functional.one_hot(labels, n_clusters).double()
     for _ in range(ROW_STARTS):
         share = torch.zeros(len(X), n_clusters, dtype=torch.double)

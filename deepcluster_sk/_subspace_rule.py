@@ -16,15 +16,18 @@ class SubspaceRuleMixin:
         """Rows whose linear subspaces are the clusters, ``(n, d) -> (n, h)``."""
         return self._embed(module, x)
 
+    def _is_affine(self, n_features):
+        """Whether subspaces of so many features are affine."""
+        if self.affine == "auto":
+            return self.latent_dim is None and n_features < 2 * self.n_clusters
+        return self.affine
+
     def _find_coordinates(self, rows):
         """Where the origin is, and the constant coordinate of affine subspaces."""
         X = rows.X * rows.scale
         n_features = X.shape[1]
         rows.origin, rows.constant = np.zeros(n_features), None
-        affine = self.affine
-        if affine == "auto":
-            affine = self.latent_dim is None and n_features < 2 * self.n_clusters
-        if affine:
+        if self._is_affine(n_features):
             rows.origin = X.mean(0)
             size = np.square(X - rows.origin).sum(1).mean()
             rows.constant = np.sqrt(size) if size > 0 else 1.0

@@ -64,7 +64,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     clustering_weight : float or None, default=None
         Weight of the clustering term, in [0, inf); None means 1 for "kmeans" and 0.1
         for "subspace". As it grows, "kmeans" becomes k-means of the data; as it
-        falls, directions in which clusters are wide count less.
+        falls, directions in which clusters are wide count less; at 0 nothing tells
+        clusters apart.
     penalty : float, default=0.1
         For "subspace", λ relative to the codes, in (0, inf): λ is ``penalty`` times
         the smallest value for which half of the rows of C vanish, at the start.
@@ -122,10 +123,10 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     ``score`` and ``objective_`` use the same codes.
 
     With "kmeans" the start is k-means of X, its mean and the differences of centres
-    from it being atoms: from ``latent_dim = n_clusters + 1`` on, the loss is at most
-    that of k-means in the data. For the given clusters and codes of any sign, the
-    best codes cost ``r (I + DᵀD / clustering_weight)⁻¹ rᵀ`` for a sample at r from
-    its centre: atoms turn to where clusters are wide, and there distances count
+    from it being atoms: where every layer has ``n_clusters + 1`` of them or more, the
+    loss is at most that of k-means in the data. For the given clusters and codes of
+    any sign, the best codes cost ``r (I + DᵀD / clustering_weight)⁻¹ rᵀ`` for a sample
+    at r from its centre: atoms turn to where clusters are wide, and there distances count
     less. Labels and codes are updated together, as one block: codes that have been
     drawn to a centre would hardly ever leave it.
 
@@ -404,7 +405,7 @@ class _KMeansTerm:
 
     @classmethod
     def start(cls, settings, X, random_state):
-        """Start where the loss is at most the one of k-means of X.
+        """Start where the loss is at most that of k-means of X, if there are atoms.
 
         The mean and the centres' differences from it are the first atoms of every
         layer: each centre is the sum of two of them.

@@ -55,8 +55,9 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     affine : bool or "auto", default="auto"
         Whether clusters are affine subspaces, which need not contain the origin: X is
         centred, and a constant column, the root mean square norm of its rows, is
-        added to it. "auto" does so where there are fewer than two features a cluster
-        and ``latent_dim`` is None.
+        added to it. "auto" does so where there are fewer than two features a cluster,
+        ``latent_dim`` is None and ``subspace_dim`` "auto". Lines through the origin
+        of such data need False.
     normalize : bool, default=True
         Scale each row, after the projection, to unit norm. One penalty then suits
         all rows.
@@ -75,8 +76,9 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         this share of its absolute sum, in (0, 1]. Small entries are what connects
         different subspaces. 1 keeps all.
     subspace_dim : int or "auto", default="auto"
-        Dimension of the subspaces. "auto" takes the smallest under which most
-        samples are nearest to the subspace of the cluster that they were cut into.
+        Dimension of the subspaces, one more where they are affine. "auto" takes the
+        smallest under which most samples are nearest to the subspace of the cluster
+        that they were cut into.
     max_epochs : int, default=1
         Largest number of refinements: fit the subspaces, then move each sample to
         the nearest. From the second on this is k-subspaces.
@@ -212,12 +214,18 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
             raise ValueError(
                 f"latent_dim={width} of {name} must be at most n_features={n_features}."
             )
-        width = n_features if width is None else width
+        if width is None:
+            width = n_features + int(self._is_affine(n_features))
         if self.subspace_dim != "auto" and self.subspace_dim > width:
             raise ValueError(
                 f"subspace_dim={self.subspace_dim} of {name} must be at most the width "
                 f"of the embedding, {width}."
             )
+
+    def _is_affine(self, n_features):
+        if self.affine == "auto" and self.subspace_dim != "auto":
+            return False  # dimensions are counted as those of linear subspaces
+        return super()._is_affine(n_features)
 
     def _rows(self, X):
         """Express the data by itself, once for all runs."""

@@ -55,7 +55,7 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         Whether clusters are affine subspaces, which need not contain the origin: X is
         centred, and a constant column, the root mean square norm of its rows, is
         added to it. "auto" does so where there are fewer than two features a cluster
-        and ``latent_dim`` is None.
+        and ``latent_dim`` is None. Lines through the origin of such data need False.
     penalty : float, default=0.1
         μ relative to the data, in (0, inf): μ is ``penalty`` times the smallest
         value for which half of the rows of C vanish under "l1", at the start.

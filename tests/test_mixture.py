@@ -80,6 +80,7 @@ def test_each_mixture_is_that_of_sklearn(rows):
 def test_blocks_of_rows_change_nothing(rows, monkeypatch):
     whole, bounds = side_by_side(rows)
     monkeypatch.setattr(_mixture, "BLOCK_VALUES", 400)
+    monkeypatch.setattr(_mixture, "BLOCK_ROWS", 1)
     parts, bounds_of_parts = side_by_side(rows)
     assert len(parts._blocks(parts.X)) > 10
     torch.testing.assert_close(parts.means, whole.means)

@@ -228,3 +228,21 @@ def test_deep_subspaces_of_images():
         random_state=0,
     )
     assert (model.fit(X).predict(X) == model.labels_).all()
+
+
+def test_lines_through_the_origin_of_a_plane_are_linear_subspaces():
+    rng = np.random.default_rng(0)
+    angles = np.repeat(np.deg2rad([0, 60, 120]), 50)
+    X = rng.normal(size=(150, 1)) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    y = np.repeat(np.arange(3), 50)
+    for settings in ({"affine": False}, {"subspace_dim": 1}):
+        labels = SparseSubspaceClustering(3, random_state=0, **settings).fit_predict(X)
+        assert adjusted_rand_score(y, labels) == 1
+
+
+def test_dimension_of_affine_subspaces_counts_the_constant():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    model = SparseSubspaceClustering(2, affine=True, subspace_dim=4, random_state=0)
+    assert model.fit(X).transform(X).shape == (30, 4)
+    with pytest.raises(ValueError, match="at most the width of the embedding, 4"):
+        model.set_params(subspace_dim=5).fit(X)
