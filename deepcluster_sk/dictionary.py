@@ -126,8 +126,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     from it being atoms: where every layer has ``n_clusters + 1`` of them or more, the
     loss is at most that of k-means in the data. For the given clusters and codes of
     any sign, the best codes cost ``r (I + DᵀD / clustering_weight)⁻¹ rᵀ`` for a sample
-    at r from its centre: atoms turn to where clusters are wide, and there distances count
-    less. Labels and codes are updated together, as one block: codes that have been
+    at r from its centre: atoms turn to where clusters are wide, and there distances
+    count less. Labels and codes are updated together, as one block: codes that have been
     drawn to a centre would hardly ever leave it.
 
     With "subspace" the start decides: atoms are samples at first, and the code of a

@@ -55,9 +55,8 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     affine : bool or "auto", default="auto"
         Whether clusters are affine subspaces, which need not contain the origin: X is
         centred, and a constant column, the root mean square norm of its rows, is
-        added to it. "auto" does so where there are fewer than two features a cluster,
-        ``latent_dim`` is None and ``subspace_dim`` "auto". Lines through the origin
-        of such data need False.
+        added to it. "auto" does so where there are fewer than two features a cluster
+        and ``latent_dim`` is None. Lines through the origin of such data need False.
     normalize : bool, default=True
         Scale each row, after the projection, to unit norm. One penalty then suits
         all rows.
@@ -76,7 +75,8 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         this share of its absolute sum, in (0, 1]. Small entries are what connects
         different subspaces. 1 keeps all.
     subspace_dim : int or "auto", default="auto"
-        Dimension of the subspaces, one more where they are affine. "auto" takes the
+        Dimension of the subspaces, one more where they are affine; with a number,
+        ``affine="auto"`` means False. "auto" takes the
         smallest under which most samples are nearest to the subspace of the cluster
         that they were cut into.
     max_epochs : int, default=1
