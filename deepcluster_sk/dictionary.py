@@ -127,8 +127,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     loss is at most that of k-means in the data. For the given clusters and codes of
     any sign, the best codes cost ``r (I + DᵀD / clustering_weight)⁻¹ rᵀ`` for a sample
     at r from its centre: atoms turn to where clusters are wide, and there distances
-    count less. Labels and codes are updated together, as one block: codes that have been
-    drawn to a centre would hardly ever leave it.
+    count less. Labels and codes are updated together, as one block: codes that have
+    been drawn to a centre would hardly ever leave it.
 
     With "subspace" the start decides: atoms are samples at first, and the code of a
     sample uses samples of its own subspace if there are many of those. Take some
