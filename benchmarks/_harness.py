@@ -295,15 +295,18 @@ def shortfalls(records, published, metric="acc"):
     -------
     str
     """
-    rows = []
+    rows, compared = [], False
     for (data, method), members in group(records, "data", "method").items():
         quoted = published.get((data, method, metric), "")
         if not re.fullmatch(r"\d*\.\d+", quoted):
             continue
+        compared = True
         median = float(np.median(values(members, metric)))
         if median < float(quoted):
             gap = f"{float(quoted) - median:.3f}"
             rows.append([data, method, quoted, f"{median:.3f}", gap])
+    if not compared:
+        return "Nothing that a paper reports is on record."
     if not rows:
         return "None."
     header = ["data", "method", "published", "median here", "below by"]

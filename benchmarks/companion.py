@@ -80,9 +80,9 @@ with the silhouette of the embedding in the place of the accuracy.
 
 ## Below the paper
 
-Accuracies on the same kind of data, for as far as there are records: here 10,000
-images and 10 epochs, there 60,000 and 200 to 600, at least 120 times as many steps;
-there the run of the lowest loss of 20, here each seed by itself.
+Accuracies on the same kind of data: here 10,000 images and 10 epochs, there 60,000
+and 200 to 600, at least 120 times as many steps; there the run of the
+lowest loss of 20, here each seed by itself.
 
 {below}"""
 

@@ -218,3 +218,5 @@ def test_only_plain_figures_of_papers_are_compared():
     table = shortfalls(records, quoted)
     assert "0.400" in table
     assert table.count("DEC") == 1
+    assert "on record" in shortfalls(records[1:], quoted)
+    assert shortfalls(records[:1], {("a", "DEC", "acc"): ".3"}) == "None."
