@@ -290,18 +290,18 @@ def draw(records, path):
     if not sets:
         return
     colors = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59")
+    colors += ("#e76300", "#b9ac70", "#717581", "#92dadd")
     figure, axes = plt.subplots(
         1,
         len(sets),
-        figsize=(3.6 * len(sets), 3.4),
+        figsize=(3.8 * len(sets), 4.2),
         squeeze=False,
         sharey=True,
         layout="constrained",
     )
-    order = list(dict.fromkeys(r["method"] for r in records))
     for ax, ((data,), members) in zip(axes[0], sets.items(), strict=True):
-        for (method,), runs in group(members, "method").items():
-            color = colors[order.index(method) % len(colors)]
+        runs_of = group(members, "method")
+        for color, ((method,), runs) in zip(colors, runs_of.items(), strict=False):
             curve = runs[0]["result"]["curve"]
             loss = np.array(curve["auxiliary"], dtype=float)
             span = np.nanmax(loss) - np.nanmin(loss)
@@ -314,7 +314,8 @@ def draw(records, path):
             )
         ax.set_title(data)
         ax.set_xlabel("auxiliary loss (0 lowest, 1 highest)")
-        ax.legend(frameon=False, fontsize="small")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+        ax.legend(ncols=2, frameon=False, fontsize="small", **place)
     axes[0, 0].set_ylabel("accuracy")
     figure.savefig(path, dpi=120)
     plt.close(figure)
