@@ -661,8 +661,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     def _clustering_weight(self):
         return self.clustering_weight
 
-    # On 150 rows, one batch, the reconstruction error rose from 0.04 to 1.6 within
-    # the first epoch, and clusters had moved before it was back.
+    # On tables of one batch the reconstruction was lost in the first epoch, and
+    # clusters had moved before it was back.
     _warm_up = 10
 
     def _reconstruction_term(self):
