@@ -30,8 +30,11 @@ from benchmarks._harness import Benchmark, Job, PeakMemory, values
 from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
 from benchmarks.speed_step import train_by_hand
-from deepcluster_sk import _base, _net, _start, dcn, dec, discriminative, pcx
+from deepcluster_sk._estimator import _base
+from deepcluster_sk._training import _net
+from deepcluster_sk.cluster import dcn, dec, discriminative, pcx
 from deepcluster_sk.datasets import load_mnist_test
+from deepcluster_sk.initialization import _centers as _start
 from deepcluster_sk.metrics import clustering_accuracy
 
 SMALL, LARGE = (64,), (500, 500, 2000)

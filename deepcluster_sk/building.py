@@ -13,16 +13,16 @@
 Networks are in ``deepcluster_sk.modules``, losses in ``deepcluster_sk.losses``.
 """
 
-from deepcluster_sk._base import (
+from deepcluster_sk._estimator._base import (
     BaseDeepClusterer,
     DecoderMixin,
     ReconstructionMixin,
     Run,
     SoftAssignmentMixin,
 )
-from deepcluster_sk._criteria import Reconstruction
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import kmeans_start
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria._reconstruction import Reconstruction
+from deepcluster_sk.initialization._centers import kmeans_start
 
 __all__ = [
     "BaseDeepClusterer",

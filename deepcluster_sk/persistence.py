@@ -4,7 +4,7 @@ import inspect
 import os
 
 import deepcluster_sk
-from deepcluster_sk._container import MALFORMED, NotStorable, pack, read, write
+from deepcluster_sk.io._container import MALFORMED, NotStorable, pack, read, write
 
 __all__ = ["load"]
 

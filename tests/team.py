@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk import DDC, Autoencoder, parallel
-from deepcluster_sk._phase import Phase
+from deepcluster_sk._training._run import Phase
 
 drawn = []
 

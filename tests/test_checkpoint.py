@@ -15,11 +15,12 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from test_persistence import Network, assert_same, public_attributes
 
 import deepcluster_sk
-from deepcluster_sk import _checkpoint, tensorized
-from deepcluster_sk._checkpoint import FIT
-from deepcluster_sk._container import read
-from deepcluster_sk._local_pca import local_pca
+from deepcluster_sk._training import _checkpoint
+from deepcluster_sk._training._checkpoint import FIT
+from deepcluster_sk.cluster import tensorized
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
+from deepcluster_sk.io._container import read
+from deepcluster_sk.solvers._local_pca import local_pca
 
 KEEPING = {name: e for name, e in SMALL.items() if "checkpoint" in e.get_params()}
 every = pytest.mark.parametrize(
@@ -244,7 +245,9 @@ KILLED = """
 import os, signal, sys
 import numpy
 from skorch.callbacks import Callback
-from deepcluster_sk import DCN, _checkpoint, _container
+from deepcluster_sk import DCN
+from deepcluster_sk._training import _checkpoint
+from deepcluster_sk.io import _container
 _checkpoint.PAUSE = 0
 folder, where, when = sys.argv[1], sys.argv[2], int(sys.argv[3])
 calls = iter(range(when))

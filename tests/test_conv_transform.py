@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import ConvTransformClustering
-from deepcluster_sk.conv_transform import _CodeLoss, _ConvTransform
+from deepcluster_sk.cluster.conv_transform import _CodeLoss, _ConvTransform
 
 
 def module(**changes):

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DCN
-from deepcluster_sk.dcn import _KMeansFriendly
+from deepcluster_sk.cluster.dcn import _KMeansFriendly
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.modules import CentroidAutoencoder
 

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DDC
-from deepcluster_sk._callbacks import ClipGradients
+from deepcluster_sk._training._callbacks import ClipGradients
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import (

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk import DCN, DDC, DEC, IDEC
-from deepcluster_sk._net import Rows
+from deepcluster_sk._training._net import Rows
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import cauchy_schwarz_loss

@@ -7,7 +7,7 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import DeepDictionaryClustering
-from deepcluster_sk.dictionary import _code_near_centers, _nonnegative_atoms
+from deepcluster_sk.cluster.dictionary import _code_near_centers, _nonnegative_atoms
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -8,16 +8,17 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
-from deepcluster_sk import DiscriminativeClustering, discriminative
-from deepcluster_sk._callbacks import CosineDecay
-from deepcluster_sk._start import mean_directions, spherical_kmeans
-from deepcluster_sk.discriminative import (
+from deepcluster_sk import DiscriminativeClustering
+from deepcluster_sk.cluster import discriminative
+from deepcluster_sk._training._callbacks import CosineDecay
+from deepcluster_sk.cluster.discriminative import (
     _AnchorOrder,
     _DiscriminativeLoss,
     anchor_edges,
     anchor_mask,
     nearest_neighbors,
 )
+from deepcluster_sk.initialization._centers import mean_directions, spherical_kmeans
 from deepcluster_sk.losses import between_cluster_loss
 from deepcluster_sk.modules import PooledConvAutoencoder
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from test_persistence import assert_same, public_attributes
 
-from deepcluster_sk._base import _run_apart
+from deepcluster_sk._estimator._base import _run_apart
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 
 THREADS = {"backend": "threading", "n_jobs": 2}

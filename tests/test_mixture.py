@@ -6,8 +6,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
-from deepcluster_sk import _mixture
-from deepcluster_sk._mixture import Mixtures, Prior
+from deepcluster_sk.solvers import _mixture
+from deepcluster_sk.solvers._mixture import Mixtures, Prior
 
 K, N_STEPS, N_STARTS = 4, 7, 3
 

@@ -10,12 +10,13 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from skorch.callbacks import Callback
 
-from deepcluster_sk import PCX, _net
-from deepcluster_sk._net import Batches, Rows, StreamedBatches, StreamedRows
-from deepcluster_sk._start import kmeans_start
+from deepcluster_sk import PCX
+from deepcluster_sk._training import _net
+from deepcluster_sk._training._net import Batches, Rows, StreamedBatches, StreamedRows
+from deepcluster_sk.cluster.pcx import _ExemplarLoss, running_averages, weighted_kmeans
 from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.initialization._centers import kmeans_start
 from deepcluster_sk.modules import ExemplarAutoencoder, ExemplarOutput
-from deepcluster_sk.pcx import _ExemplarLoss, running_averages, weighted_kmeans
 
 K = 3
 
@@ -131,7 +132,7 @@ def test_first_clusters_are_kept_while_it_burns_in(blobs, monkeypatch, init, kee
         codes = run.apply(run.module.encode)
         return torch.stack([codes[odd == k].mean(0) for k in range(K)]), odd
 
-    monkeypatch.setattr("deepcluster_sk.pcx.place_centers", place)
+    monkeypatch.setattr("deepcluster_sk.cluster.pcx.place_centers", place)
     seen = []
     spy = Spy("exemplars", lambda net: seen.append(net.criterion_.first))
     held = Spy("burn-in", lambda net: seen.append(net.criterion_.first))
@@ -344,7 +345,7 @@ def test_a_stream_revives_clusters_that_stay_dead(blobs, monkeypatch):
     model.module_.centers[0] = 1e3
     model.partial_fit(X)
     assert model.cluster_centers_[0, 0] == 1e3  # too few rows to tell
-    monkeypatch.setattr("deepcluster_sk.pcx.START_ROWS", 100)
+    monkeypatch.setattr("deepcluster_sk.cluster.pcx.START_ROWS", 100)
     with pytest.warns(ClusterCollapseWarning, match="once"):
         model = small(pretrain_epochs=50).partial_fit(X)
         model.module_.centers[0] = 1e3
@@ -431,8 +432,8 @@ def test_a_stream_is_read_in_pieces(on_disk, monkeypatch):
     X, _ = on_disk
     monkeypatch.setattr(_net, "BUFFER_BYTES", 5 * 40)
     monkeypatch.setattr(_net, "BLOCK_BYTES", 5 * 8)
-    monkeypatch.setattr("deepcluster_sk._base.BLOCK_BYTES", 5 * 8)
-    monkeypatch.setattr("deepcluster_sk.pcx.START_ROWS", 30)
+    monkeypatch.setattr("deepcluster_sk._estimator._base.BLOCK_BYTES", 5 * 8)
+    monkeypatch.setattr("deepcluster_sk.cluster.pcx.START_ROWS", 30)
     monkeypatch.setattr(_net, "INFERENCE_ROWS", 16)
     disk = Disk(X)
     model = small(batch_size=20).fit(disk)
@@ -483,7 +484,7 @@ def test_a_stream_that_fits_the_buffer_has_the_order_of_an_array(on_disk, batch_
 def test_bad_streams_are_refused_before_training(blobs, monkeypatch):
     X = blobs[0].copy()
     X[140, 2] = np.nan
-    monkeypatch.setattr("deepcluster_sk._base.BLOCK_BYTES", 5 * 4 * 8)
+    monkeypatch.setattr("deepcluster_sk._estimator._base.BLOCK_BYTES", 5 * 4 * 8)
     model = small(callbacks=[Spy("pretrain", lambda net: pytest.fail("trained"))])
     with pytest.raises(ValueError, match="X contains NaN"):
         model.fit(Disk(X))

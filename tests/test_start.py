@@ -6,8 +6,9 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
-from deepcluster_sk import DCN, DEC, IDEC, dcn, dec
-from deepcluster_sk._start import (
+from deepcluster_sk import DCN, DEC, IDEC
+from deepcluster_sk.cluster import dcn, dec
+from deepcluster_sk.initialization._centers import (
     WITHIN_RIDGE,
     kmeans_start,
     mixture_start,

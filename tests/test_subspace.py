@@ -7,9 +7,13 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import DeepSubspaceClustering, SparseSubspaceClustering
-from deepcluster_sk._subspaces import affinity, fit_subspaces, subspace_residuals
 from deepcluster_sk.datasets import load_coil20
 from deepcluster_sk.metrics import clustering_accuracy
+from deepcluster_sk.solvers._subspaces import (
+    affinity,
+    fit_subspaces,
+    subspace_residuals,
+)
 
 REGULARIZATIONS = ["l1", "elastic-net", "l2", "nuclear"]
 

@@ -10,8 +10,12 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
 from deepcluster_sk import TensorizedAutoencoder, datasets
-from deepcluster_sk._local_pca import leading_directions, local_pca, reseed_empty
 from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.solvers._local_pca import (
+    leading_directions,
+    local_pca,
+    reseed_empty,
+)
 
 
 def planted(n=80, d=8, h=2, k=3, noise=0.05, seed=0):

@@ -4,7 +4,7 @@ from planted import hard_data, planted_subspaces, rises
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import DeepTransformClustering
-from deepcluster_sk._subspaces import unit_rows
+from deepcluster_sk.solvers._subspaces import unit_rows
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 
 from deepcluster_sk import parallel
-from deepcluster_sk._callbacks import Progress, history_rows
-from deepcluster_sk._checkpoint import Checkpoint, describe
-from deepcluster_sk._net import (
+from deepcluster_sk._estimator._validation import conversion, warn_of_lost_digits
+from deepcluster_sk._training._callbacks import Progress, history_rows
+from deepcluster_sk._training._checkpoint import Checkpoint, describe
+from deepcluster_sk._training._net import (
     BLOCK_BYTES,
     ClusterNet,
     Rows,
@@ -35,7 +36,6 @@ from deepcluster_sk._net import (
     is_streamed,
     rows_per,
 )
-from deepcluster_sk._precision import conversion, warn_of_lost_digits
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
 from deepcluster_sk.persistence import write_estimator

@@ -10,21 +10,25 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.nn import functional
 
-from deepcluster_sk._base import (
+from deepcluster_sk._estimator._base import (
     BaseDeepClusterer,
     DecoderMixin,
     SoftAssignmentMixin,
     smallest,
 )
-from deepcluster_sk._companions import (
+from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria._companions import (
     COMPANION_CONSTRAINTS,
     check_blocks,
     companion_of,
 )
-from deepcluster_sk._criteria import RelativeReconstruction
-from deepcluster_sk._net import StopTraining
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import check_stages, place_centers, pretraining
+from deepcluster_sk.criteria._reconstruction import RelativeReconstruction
+from deepcluster_sk.initialization._centers import (
+    check_stages,
+    place_centers,
+    pretraining,
+)
 from deepcluster_sk.losses import kl_divergence, target_distribution
 from deepcluster_sk.modules import StudentTAutoencoder
 

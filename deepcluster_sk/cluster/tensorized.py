@@ -13,10 +13,13 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, add_noise
-from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._local_pca import local_pca
-from deepcluster_sk._phase import Phase
+from deepcluster_sk._estimator._base import (
+    BaseDeepClusterer,
+    ReconstructionMixin,
+    add_noise,
+)
+from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._run import Phase
 from deepcluster_sk.losses import simplex_projection, tensorized_cost
 from deepcluster_sk.modules import (
     StackedMLP,
@@ -26,6 +29,7 @@ from deepcluster_sk.modules import (
     build_autoencoder,
 )
 from deepcluster_sk.parallel import whole_batch
+from deepcluster_sk.solvers._local_pca import local_pca
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 

@@ -13,13 +13,22 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, Run, smallest
-from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._net import Rows, is_streamed
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._quiet import quiet
-from deepcluster_sk._start import START_ROWS, hiding, place_centers, pretraining
+from deepcluster_sk._estimator._base import (
+    BaseDeepClusterer,
+    DecoderMixin,
+    Run,
+    smallest,
+)
+from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._net import Rows, is_streamed
+from deepcluster_sk._training._run import Phase
 from deepcluster_sk.exceptions import ConvergenceError
+from deepcluster_sk.initialization._centers import (
+    START_ROWS,
+    hiding,
+    place_centers,
+    pretraining,
+)
 from deepcluster_sk.losses import (
     assignment_entropy,
     inverse_size_weights,
@@ -27,6 +36,7 @@ from deepcluster_sk.losses import (
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
 from deepcluster_sk.parallel import of_the_first, whole_batch
+from deepcluster_sk.solvers._warnings import quiet
 
 TINY = 1e-12
 

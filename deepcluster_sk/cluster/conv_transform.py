@@ -10,11 +10,11 @@ from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, smallest
-from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._local_pca import leading_directions
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import kmeans_start
+from deepcluster_sk._estimator._base import BaseDeepClusterer, smallest
+from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.initialization._centers import kmeans_start
+from deepcluster_sk.solvers._local_pca import leading_directions
 
 
 class _ConvTransform(nn.Module):

@@ -9,19 +9,23 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
-from deepcluster_sk._base import (
+from deepcluster_sk._estimator._base import (
     BaseDeepClusterer,
     ReconstructionMixin,
     SoftAssignmentMixin,
 )
-from deepcluster_sk._callbacks import ClipGradients, StopOnStableLabels, TrackLabels
-from deepcluster_sk._companions import (
+from deepcluster_sk._training._callbacks import (
+    ClipGradients,
+    StopOnStableLabels,
+    TrackLabels,
+)
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria._companions import (
     COMPANION_CONSTRAINTS,
     check_blocks,
     companion_of,
 )
-from deepcluster_sk._criteria import LabelMemory, Reconstruction
-from deepcluster_sk._phase import Phase
+from deepcluster_sk.criteria._reconstruction import LabelMemory, Reconstruction
 from deepcluster_sk.kernels import gaussian_kernel
 from deepcluster_sk.losses import (
     assignment_orthogonality,

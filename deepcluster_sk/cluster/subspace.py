@@ -9,14 +9,21 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, smallest
-from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._criteria import Reconstruction
-from deepcluster_sk._local_pca import leading_directions
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._solved import BaseSolvedClusterer
-from deepcluster_sk._subspace_rule import SubspaceRuleMixin
-from deepcluster_sk._subspaces import (
+from deepcluster_sk._estimator._base import (
+    BaseDeepClusterer,
+    ReconstructionMixin,
+    smallest,
+)
+from deepcluster_sk._estimator._solver_base import BaseSolvedClusterer
+from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.cluster._subspace_rule import SubspaceRuleMixin
+from deepcluster_sk.criteria._reconstruction import Reconstruction
+from deepcluster_sk.exceptions import ConvergenceError
+from deepcluster_sk.losses import mean_squared_error
+from deepcluster_sk.modules import Autoencoder, build_autoencoder
+from deepcluster_sk.solvers._local_pca import leading_directions
+from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
     expression_penalty,
@@ -25,9 +32,6 @@ from deepcluster_sk._subspaces import (
     self_expression_of,
     unit_rows,
 )
-from deepcluster_sk.exceptions import ConvergenceError
-from deepcluster_sk.losses import mean_squared_error
-from deepcluster_sk.modules import Autoencoder, build_autoencoder
 
 
 class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):

@@ -14,8 +14,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
-from deepcluster_sk._base import BaseDeepClusterer
-from deepcluster_sk._net import INFERENCE_ROWS
+from deepcluster_sk._estimator._base import BaseDeepClusterer
+from deepcluster_sk._training._net import INFERENCE_ROWS
 from deepcluster_sk.parallel import team_rank
 
 

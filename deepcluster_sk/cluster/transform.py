@@ -6,20 +6,20 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from deepcluster_sk._local_pca import leading_directions
-from deepcluster_sk._solved import BaseSolvedClusterer
-from deepcluster_sk._subspace_rule import SubspaceRuleMixin
-from deepcluster_sk._subspaces import (
-    expression_penalty,
-    relative_weight,
-    self_expression_of,
-    unit_rows,
-)
+from deepcluster_sk._estimator._solver_base import BaseSolvedClusterer
+from deepcluster_sk.cluster._subspace_rule import SubspaceRuleMixin
 from deepcluster_sk.solvers import (
     nonnegative_code,
     subspace_code,
     transform_objective,
     transform_update,
+)
+from deepcluster_sk.solvers._local_pca import leading_directions
+from deepcluster_sk.solvers._subspaces import (
+    expression_penalty,
+    relative_weight,
+    self_expression_of,
+    unit_rows,
 )
 
 

@@ -6,9 +6,9 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import laplacian
 from sklearn.cluster import KMeans, spectral_clustering
 
-from deepcluster_sk._local_pca import leading_directions
-from deepcluster_sk._quiet import quiet
 from deepcluster_sk.solvers import self_expression
+from deepcluster_sk.solvers._local_pca import leading_directions
+from deepcluster_sk.solvers._warnings import quiet
 
 # A subspace whose dimension is "auto" has at most this one.
 MOST_DIMENSIONS = 32

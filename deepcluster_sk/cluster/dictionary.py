@@ -11,11 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from deepcluster_sk._base import ReconstructionMixin
-from deepcluster_sk._local_pca import reseed_empty
-from deepcluster_sk._quiet import quiet
-from deepcluster_sk._solved import BaseSolvedClusterer
-from deepcluster_sk._subspaces import (
+from deepcluster_sk._estimator._base import ReconstructionMixin
+from deepcluster_sk._estimator._solver_base import BaseSolvedClusterer
+from deepcluster_sk.solvers import (
+    dictionary_update,
+    kmeans_code,
+    nonnegative_code,
+    sylvester_code,
+)
+from deepcluster_sk.solvers._local_pca import reseed_empty
+from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
     expression_penalty,
@@ -25,12 +30,7 @@ from deepcluster_sk._subspaces import (
     subspace_residuals,
     unit_rows,
 )
-from deepcluster_sk.solvers import (
-    dictionary_update,
-    kmeans_code,
-    nonnegative_code,
-    sylvester_code,
-)
+from deepcluster_sk.solvers._warnings import quiet
 
 
 class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
 
-from deepcluster_sk._base import BaseDeepEstimator, DecoderMixin, add_noise
-from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._criteria import Reconstruction
-from deepcluster_sk._phase import Phase
+from deepcluster_sk._estimator._base import BaseDeepEstimator, DecoderMixin, add_noise
+from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria._reconstruction import Reconstruction
 from deepcluster_sk.modules import build_autoencoder
 
 

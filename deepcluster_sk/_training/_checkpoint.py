@@ -18,8 +18,8 @@ import torch
 from skorch.callbacks import Callback
 
 import deepcluster_sk
-from deepcluster_sk._container import MALFORMED, NotStorable, pack, read, write
-from deepcluster_sk._net import BUFFER_BYTES
+from deepcluster_sk._training._net import BUFFER_BYTES
+from deepcluster_sk.io._container import MALFORMED, NotStorable, pack, read, write
 
 FIT, PHASE = "the checkpoint of a fit", "the checkpoint of a phase"
 # Between two notes at least so many times the time that the last one took: noting

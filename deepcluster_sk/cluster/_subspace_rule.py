@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from deepcluster_sk._subspaces import affinity, cut, fit_subspaces, subspace_residuals
+from deepcluster_sk.solvers._subspaces import (
+    affinity,
+    cut,
+    fit_subspaces,
+    subspace_residuals,
+)
 
 
 class SubspaceRuleMixin:

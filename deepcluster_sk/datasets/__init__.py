@@ -371,7 +371,7 @@ def load_penguins(*, return_X_y=False, as_frame=False):
     >>> [str(name) for name in penguins.target_names]
     ['Adelie', 'Chinstrap', 'Gentoo']
     """
-    source = resources.files("deepcluster_sk") / "data" / "penguins.csv"
+    source = resources.files("deepcluster_sk.datasets") / "data" / "penguins.csv"
     with source.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     feature_names = header[:-1]

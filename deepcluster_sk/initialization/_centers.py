@@ -7,14 +7,14 @@ import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from deepcluster_sk._criteria import (
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria._reconstruction import (
     DenoisingStage,
     RelativeReconstruction,
     drop_values,
 )
-from deepcluster_sk._mixture import Mixtures, Prior
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._quiet import quiet
+from deepcluster_sk.solvers._mixture import Mixtures, Prior
+from deepcluster_sk.solvers._warnings import quiet
 
 # Medians and mixtures are found on so many rows, drawn at random.
 START_ROWS = 10_000

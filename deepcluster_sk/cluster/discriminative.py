@@ -9,11 +9,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, smallest
-from deepcluster_sk._callbacks import CosineDecay
-from deepcluster_sk._net import StopTraining
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import (
+from deepcluster_sk._estimator._base import (
+    BaseDeepClusterer,
+    ReconstructionMixin,
+    smallest,
+)
+from deepcluster_sk._training._callbacks import CosineDecay
+from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.initialization._centers import (
     mean_directions,
     nearest_direction,
     set_units,

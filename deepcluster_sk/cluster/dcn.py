@@ -8,11 +8,11 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, smallest
-from deepcluster_sk._callbacks import StopOnStableLabels, TrackLabels
-from deepcluster_sk._criteria import LabelMemory
-from deepcluster_sk._phase import Phase
-from deepcluster_sk._start import (
+from deepcluster_sk._estimator._base import BaseDeepClusterer, DecoderMixin, smallest
+from deepcluster_sk._training._callbacks import StopOnStableLabels, TrackLabels
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria._reconstruction import LabelMemory
+from deepcluster_sk.initialization._centers import (
     check_stages,
     place_centers,
     pretraining,

@@ -5,7 +5,7 @@ from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 from tqdm.auto import tqdm
 
-from deepcluster_sk._net import StopTraining
+from deepcluster_sk._training._net import StopTraining
 
 
 class StopOnPlateau(Callback):

@@ -1,0 +1,1 @@
+"""How a network is trained: runs and phases, the net, data, random streams."""

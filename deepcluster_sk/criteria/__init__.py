@@ -1,0 +1,1 @@
+"""Criteria that several methods share: what is minimised."""

@@ -1,0 +1,1 @@
+"""Where training starts: pretraining, units of data and code, first centres."""
