@@ -60,12 +60,12 @@ FINAL, HISTORY, REST = "last assignment", "history", "rest"
 ITEMS = {
     NETWORK: [(_net.ClusterNet, "run_single_epoch")],
     START: [
-        (_start, "set_units"),
+        (_start, "set_origin_and_scale"),
         (_start, "whiten_code"),
         (dec, "place_centers"),
         (dcn, "place_centers"),
         (pcx, "place_centers"),
-        (discriminative, "set_units"),
+        (discriminative, "set_origin_and_scale"),
         (discriminative, "whiten_code"),
         (discriminative, "spherical_kmeans"),
     ],

@@ -1,5 +1,7 @@
 """Errors and warnings of the library."""
 
+import warnings
+
 __all__ = ["ClusterCollapseWarning", "ConvergenceError"]
 
 
@@ -32,3 +34,8 @@ class ClusterCollapseWarning(UserWarning):
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("error", ClusterCollapseWarning)
     """
+
+
+def warn(message, category):
+    """Warn (placed by the caller of the library)."""
+    warnings.warn(message, category, stacklevel=2)

@@ -1,67 +1,10 @@
 """Saved estimators: files of arrays and plain values, read without running code."""
 
-import inspect
-import os
-
-import deepcluster_sk
-from deepcluster_sk.io._container import MALFORMED, NotStorable, pack, read, write
+from deepcluster_sk import cluster
+from deepcluster_sk._estimator._saving import KIND, REPLACEABLE
+from deepcluster_sk.io._container import MALFORMED, read
 
 __all__ = ["load"]
-
-KIND = "a fitted estimator"
-# What a file may lack, and what may differ on another machine.
-REPLACEABLE = (
-    "architecture",
-    "augmentation",
-    "optimizer",
-    "device",
-    "callbacks",
-    "random_state",
-)
-# Fitted state besides the public attributes.
-HIDDEN = ("_n_features_out", "_sklearn_output_config")
-
-
-def write_estimator(estimator, path):
-    """Save a fitted estimator; ``estimator.save`` for all of them.
-
-    Parameters
-    ----------
-    estimator : BaseDeepEstimator
-    path : str or path-like
-    """
-    name = type(estimator).__name__
-    if _estimators().get(name) is not type(estimator):
-        raise TypeError(
-            f"{type(estimator).__module__}.{name} is no estimator of deepcluster_sk: "
-            "load could not find it. Use pickle."
-        )
-    parameters, left_out = {}, {}
-    for key, value in estimator.get_params(deep=False).items():
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        try:
-            pack(value, {})
-            parameters[key] = value
-        except NotStorable:
-            if key not in REPLACEABLE:
-                raise
-            left_out[key] = getattr(value, "__qualname__", type(value).__qualname__)
-    state = estimator.__getstate__()
-    fitted = {
-        key: value
-        for key, value in state.items()
-        if key in HIDDEN or (key.endswith("_") and key[0] != "_")
-    }
-    del fitted["net_"], fitted["module_"]
-    content = {
-        "class": name,
-        "parameters": parameters,
-        "left_out": left_out,
-        "fitted": fitted,
-        "module": estimator._module_state(),
-    }
-    write(path, KIND, deepcluster_sk.__version__, content)
 
 
 def load(path, **parameters):
@@ -128,7 +71,7 @@ def load(path, **parameters):
         estimator = _estimators()[name](**{**known, **parameters})
         estimator._validate_params()
         vars(estimator).update(fitted)
-        estimator._restore_module(module)
+        estimator._restore_fitted(module)
     except MALFORMED as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return estimator
@@ -136,8 +79,7 @@ def load(path, **parameters):
 
 def _estimators():
     """Public estimators by name: a file's name is looked up here and nowhere else."""
-    public = {name: getattr(deepcluster_sk, name) for name in deepcluster_sk.__all__}
-    return {name: found for name, found in public.items() if inspect.isclass(found)}
+    return {name: getattr(cluster, name) for name in cluster.__all__}
 
 
 def _check_replacements(name, known, left_out, parameters):

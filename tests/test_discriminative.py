@@ -9,8 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DiscriminativeClustering
-from deepcluster_sk.cluster import discriminative
 from deepcluster_sk._training._callbacks import CosineDecay
+from deepcluster_sk.cluster import discriminative
 from deepcluster_sk.cluster.discriminative import (
     _AnchorOrder,
     _DiscriminativeLoss,

@@ -1,12 +1,6 @@
-"""Clusterers without a network: closed forms and block updates in NumPy.
-
-They share ``fit``, validation, seeds, ``n_init``, ``history_`` and the predict path
-with the methods that train a network. What a network is to those, a ``Solution`` is
-to these: the arrays that ``predict`` needs.
-"""
+"""Estimators without a network: closed forms and block updates in NumPy."""
 
 import numbers
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -14,46 +8,40 @@ import torch
 from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
-from deepcluster_sk._estimator._base import BaseDeepClusterer
+from deepcluster_sk._estimator._base import ClustererTemplate
+from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
-from deepcluster_sk.parallel import team_rank
 
 
 class Solution:
-    """Fitted arrays, and the way rows take through them.
+    """What a solver has found: the arrays that predict, and how rows take to them.
 
-    Stands where a method with a network has its ``ClusterNet``.
-
-    Attributes
-    ----------
-    module_ : SimpleNamespace
-        Whatever ``_assign``, ``_embed`` and ``_row_objective`` read.
+    A method subclasses it. Its attributes are arrays, numbers and None, which makes
+    them the state that is saved; its methods take rows in float64, ``(n, d)``, and
+    answer for each row on its own.
     """
 
-    def __init__(self):
-        self.module_ = SimpleNamespace()
+    def assign(self, X):
+        """Cluster of each row, ``(n,)``."""
+        raise NotImplementedError
 
-    def apply(self, function, X):
-        """``function`` of the rows of X in float64, put together as a tensor.
+    def embed(self, X):
+        """Embedding of each row, ``(n, h)``."""
+        raise NotImplementedError
 
-        As in ``ClusterNet.map_rows`` every call sees ``INFERENCE_ROWS`` rows, so that
-        the answer for a row does not depend on the rows that come with it.
-        """
-        X = X.X if isinstance(X, SolverRows) else np.asarray(X, dtype=np.float64)
-        parts = []
-        for start in range(0, len(X), INFERENCE_ROWS):
-            x = X[start : start + INFERENCE_ROWS]
-            n = len(x)
-            x = np.concatenate([x, np.zeros((INFERENCE_ROWS - n, x.shape[1]))])
-            parts.append(function(x)[:n])
-        return torch.from_numpy(np.concatenate(parts))
-
-    def trim_for_prediction(self):
-        """Nothing to drop: there is no training state."""
+    def row_objective(self, X):
+        """Objective of each row, ``(n,)``."""
+        raise NotImplementedError
 
 
 class SolverRows:
-    """The training data in float64, and what all runs share of it."""
+    """The training data in float64, and what all runs share of it.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Validated data.
+    """
 
     def __init__(self, X):
         self.X = X.astype(np.float64)
@@ -71,18 +59,20 @@ class SolverRun:
 
     Attributes
     ----------
-    net : Solution
-        Takes the result.
+    solution : Solution
+        What the method's ``_solve`` returned.
     rows : SolverRows
         The training data.
     random_state : numpy.random.RandomState
         Source of every choice.
     history : list of dict
         Rows of ``history_`` so far.
+    n_reseeded : int
+        How often an empty cluster was re-seeded; a warning will say so.
     """
 
     def __init__(self, rows, random_state, verbose):
-        self.net = Solution()
+        self.solution = None
         self.rows = rows
         self.random_state = random_state
         self.verbose = verbose
@@ -90,20 +80,23 @@ class SolverRun:
         self.n_reseeded = 0
 
     @property
-    def module(self):
-        """The arrays that are fitted."""
-        return self.net.module_
+    def fitted(self):
+        """What predicts: the solution."""
+        return self.solution
 
     @property
     def n_iter(self):
         """Number of sweeps run."""
         return len(self.history)
 
-    def apply(self, function):
-        """``function`` of the training rows, in chunks."""
-        return self.net.apply(function, self.rows)
+    def drop_training_state(self):
+        """Nothing to drop: there is no training state."""
 
-    def sweep(self, phase, update, max_epochs, tol):
+    def drop_rows(self):
+        """Drop what need not travel back from another process."""
+        self.rows = None
+
+    def sweep(self, phase, update, max_iter, tol):
         """Call ``update() -> terms`` until the loss stops falling.
 
         Parameters
@@ -112,13 +105,13 @@ class SolverRun:
             Appears in ``history_`` and in the progress bar.
         update : callable
             One sweep over all blocks; returns a dict of loss terms.
-        max_epochs : int
+        max_iter : int
             Largest number of sweeps.
         tol : float
             Smallest relative fall of the loss that counts; 0 never stops early.
         """
-        quiet = not self.verbose or team_rank() > 0
-        steps = tqdm(range(1, max_epochs + 1), phase, disable=quiet)
+        quiet = not self.verbose or process_rank() > 0
+        steps = tqdm(range(1, max_iter + 1), phase, disable=quiet)
         before = np.inf
         for epoch in steps:
             terms = {name: float(value) for name, value in update().items()}
@@ -130,49 +123,74 @@ class SolverRun:
             before = loss
 
 
-class BaseSolvedClusterer(BaseDeepClusterer):
+def apply_in_chunks(function, X):
+    """``function`` of the rows of X in float64, put together as a tensor.
+
+    As in ``ClusterNet.map_rows`` every call sees ``INFERENCE_ROWS`` rows, so that
+    the answer for a row does not depend on the rows that come with it.
+    """
+    X = X.X if isinstance(X, SolverRows) else np.asarray(X, dtype=np.float64)
+    parts = []
+    for start in range(0, len(X), INFERENCE_ROWS):
+        x = X[start : start + INFERENCE_ROWS]
+        n = len(x)
+        x = np.concatenate([x, np.zeros((INFERENCE_ROWS - n, x.shape[1]))])
+        parts.append(function(x)[:n])
+    return torch.from_numpy(np.concatenate(parts))
+
+
+class BaseSolverClusterer(ClustererTemplate):
     """A clusterer that brings its own solver and has no network.
 
-    A method defines ``_optimize(run)``, which fills ``run.module`` with arrays and
-    calls ``run.sweep``, and the hooks ``_assign``, ``_embed`` and
-    ``_row_objective`` on float64 arrays.
+    A method defines ``_solve(run)``, which returns a ``Solution``, and
+    ``_solution_class``, the class that it is of; ``_prepare`` where the runs share work
+    on the data.
     """
 
     _parameter_constraints: ClassVar[dict] = {
+        **ClustererTemplate._parameter_constraints,
+        "latent_dim": [Interval(numbers.Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left")],
         "penalty": [Interval(numbers.Real, 0, None, closed="neither")],
-        **{
-            name: BaseDeepClusterer._parameter_constraints[name]
-            for name in (
-                "n_clusters",
-                "latent_dim",
-                "max_epochs",
-                "n_init",
-                "tol",
-                "verbose",
-                "random_state",
-            )
-        },
+        "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
+        "tol": [Interval(numbers.Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
     }
 
-    def _validate_settings(self, n_features):
-        """There is no network whose settings could be wrong."""
+    _solution_class: ClassVar[type] = Solution
 
-    def _remedy(self):
-        return "Scale the data"
+    def _solve(self, run):
+        """Find the solution; sweeps are recorded by ``run.sweep``."""
+        raise NotImplementedError
 
-    def _rows(self, X):
+    def _prepare(self, X):
         return SolverRows(X)
 
     def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
-        self._optimize(run)
+        run.solution = self._solve(run)
         self._evaluate(run)
         return run
 
-    def _module_state(self):
-        return vars(self.module_)
+    def _keep(self, run):
+        self.solution_ = run.solution
+        super()._keep(run)
+        centers = getattr(run.solution, "centers", None)
+        if centers is not None:
+            self.cluster_centers_ = centers.astype(np.float32)
 
-    def _restore_module(self, state):
-        self.net_ = Solution()
-        self.module_ = self.net_.module_
-        vars(self.module_).update(state)
+    def _fitted(self):
+        return self.solution_
+
+    def _compute(self, what, fitted, X):
+        return apply_in_chunks(getattr(fitted, what), X)
+
+    def _fitted_state(self):
+        return vars(self.solution_)
+
+    def _restore_fitted(self, state):
+        self.solution_ = self._solution_class(**state)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "solution_")

@@ -1,11 +1,19 @@
-"""What float32 cannot hold: dates, masks, and digits far from the origin."""
+"""What is refused, or warned of, before any training."""
 
-import warnings
+import numbers
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_array, validate_data
+from skorch.callbacks import Callback
+
+from deepcluster_sk._training import _distributed as distributed
+from deepcluster_sk._training._checkpoint import describe
+from deepcluster_sk._training._data import BLOCK_BYTES, is_out_of_core, rows_per
+from deepcluster_sk.exceptions import warn
 
 # Digits are counted on so many rows.
 CHECKED_ROWS = 4096
@@ -83,10 +91,119 @@ def warn_of_lost_digits(X, name):
     # From the first row, so that equal rows differ by exactly nothing.
     apart, lost = exact - exact[0], (rounded - rounded[0]) - (exact - exact[0])
     if np.square(lost).sum() > TOLERANCE**2 * np.square(apart - apart.mean(0)).sum():
-        warnings.warn(
+        warn(
             f"{name} converts X to float32, which has 7 digits: too few to tell its "
             "rows apart. Subtract the mean of each feature first, for example by "
             "sklearn.preprocessing.StandardScaler.",
             DataConversionWarning,
-            stacklevel=8,
+        )
+
+
+def check_data(estimator, X, reset=False):
+    """Validate data, to predict on unless ``reset``.
+
+    Parameters
+    ----------
+    estimator : EstimatorTemplate
+        Its ``_out_of_core`` says whether data on disk may stay there.
+    X : array-like of shape (n_samples, n_features)
+        What the user passed.
+    reset : bool, default=False
+        Whether these are the training data, whose features are remembered.
+
+    Returns
+    -------
+    X : array of shape (n_samples, n_features)
+        float32 and C-contiguous, or as it was if it stays on disk.
+    """
+    stays = estimator._out_of_core and is_out_of_core(X)
+    with conversion(X):
+        if stays:
+            checked = _check_by_blocks(estimator, X, reset)
+        else:
+            checked = validate_data(
+                estimator, X, dtype=np.float32, order="C", reset=reset
+            )
+    if reset:
+        # What stays on disk is never read at once.
+        X = X[: rows_per(BLOCK_BYTES, X)] if stays else X
+        warn_of_lost_digits(X, type(estimator).__name__)
+    return checked
+
+
+def _check_by_blocks(estimator, X, reset):
+    """Validate data block by block and return it as it is."""
+    size = rows_per(BLOCK_BYTES, X)
+    validate_data(estimator, X[:size], dtype=np.float32, reset=reset)
+    if X.dtype.kind not in "biu":  # integers are finite
+        for start in range(size, X.shape[0], size):
+            check_array(X[start : start + size], dtype=np.float32, input_name="X")
+    return X
+
+
+def check_same_call(estimator, X, y, rows):
+    """Refuse a fit over several processes that are not asked for the same."""
+    if not distributed.is_distributed():
+        return
+    if estimator.checkpoint is not None:
+        raise ValueError(
+            f"The 'checkpoint' parameter of {type(estimator).__name__} must be None in "
+            f"a fit over several processes. Got {estimator.checkpoint!r} instead."
+        )
+    device = getattr(rows, "device", torch.device("cpu"))
+    described = describe(estimator, X, y, device)
+    described.pop("device", None)  # GPUs of a machine have different names
+    differing = distributed.differing(described)
+    if differing:
+        raise ValueError(
+            "A fit over several processes needs the same data and parameters in "
+            f"all of them. They differ in {', '.join(differing)}."
+        )
+
+
+def check_layer_sizes(estimator):
+    """Refuse ``hidden_layer_sizes`` that are not positive integers."""
+    sizes = estimator.hidden_layer_sizes
+    if sizes is not None and not all(
+        isinstance(size, numbers.Integral) and size >= 1 for size in sizes
+    ):
+        raise ValueError(
+            f"The 'hidden_layer_sizes' parameter of {type(estimator).__name__} must "
+            f"hold integers in the range [1, inf). Got {sizes!r} instead."
+        )
+
+
+def check_callbacks(estimator):
+    """Refuse callbacks that are not skorch's."""
+    for callback in estimator.callbacks or ():
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                f"The 'callbacks' parameter of {type(estimator).__name__} must hold "
+                f"instances of skorch.callbacks.Callback. Got {callback!r} instead."
+            )
+
+
+def check_image_shape(estimator, n_features):
+    """Refuse an ``image_shape`` that rows of so many features do not have."""
+    name, shape = type(estimator).__name__, estimator.image_shape
+    if shape is None:
+        if isinstance(estimator.architecture, str) and (
+            estimator.architecture == "conv"
+        ):
+            raise ValueError(
+                f"architecture='conv' of {name} needs image_shape=(C, H, W), with "
+                f"C * H * W = {n_features}, the number of columns of X."
+            )
+        return
+    if len(shape) != 3 or not all(
+        isinstance(side, numbers.Integral) and side >= 1 for side in shape
+    ):
+        raise ValueError(
+            f"The 'image_shape' parameter of {name} must be three positive "
+            f"integers (C, H, W). Got {shape!r} instead."
+        )
+    if np.prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape={tuple(shape)} of {name} means rows of "
+            f"{np.prod(shape)} values, but X has {n_features} features."
         )

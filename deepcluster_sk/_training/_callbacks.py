@@ -60,37 +60,38 @@ class CosineDecay(Callback):
 
 
 class TrackLabels(Callback):
-    """Record the share of labels that an epoch changed, and revive empty clusters.
-
-    The criterion's ``memory`` is a ``LabelMemory``.
+    """Record the share of labels that an epoch changed, and re-seed empty clusters.
 
     Parameters
     ----------
-    revive : callable
-        ``revive(clusters)`` starts the given clusters again.
+    memory : LabelMemory
+        Of the criterion, which keeps it up to date.
+    reseed : callable
+        ``reseed(clusters)`` moves the given empty clusters to other rows.
     patience : int, default=1
         Number of epochs that a cluster must have been empty.
     """
 
-    def __init__(self, revive, patience=1):
-        self.revive = revive
+    def __init__(self, memory, reseed, patience=1):
+        self.memory = memory
+        self.reseed = reseed
         self.patience = patience
 
     def on_epoch_end(self, net, **kwargs):
         """Look at what the epoch did, and start counting again."""
-        memory = net.criterion_.memory
+        memory = self.memory
         net.history.record("label_change", float(memory.n_changed) / len(memory.labels))
         memory.n_changed.zero_()
         if len(net.history) % self.patience:
             return
-        dead = (memory.sizes == 0).nonzero().flatten()
-        if len(dead):
-            self.revive(dead)
+        empty = (memory.sizes == 0).nonzero().flatten()
+        if len(empty):
+            self.reseed(empty)
         memory.sizes.zero_()
 
 
 class ClipGradients(Callback):
-    """Shorten the gradient of every parameter by itself to a largest norm.
+    """Clip each parameter's gradient norm.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class ClipGradients(Callback):
         self.max_norm = max_norm
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
-        """Shorten them in place."""
+        """Clip them in place."""
         for _, parameter in named_parameters:
             clip_grad_norm_(parameter, self.max_norm)
 
@@ -158,15 +159,3 @@ class Progress(Callback):
     def on_train_end(self, net, **kwargs):
         """Close it."""
         self.bar_.close()
-
-
-def history_rows(history, phase):
-    """Rows of ``history_`` for one phase, from skorch's history."""
-    rows = []
-    for epoch, recorded in enumerate(history, start=1):
-        row = {"phase": phase, "epoch": epoch, "loss": recorded["train_loss"]}
-        for name, value in recorded.items():
-            if np.isscalar(value) and name not in ("train_loss", "train_batch_count"):
-                row[name] = value
-        rows.append(row)
-    return rows

@@ -1,9 +1,9 @@
-"""A folder in which a fit notes its state, to go on after it was killed.
+"""A folder in which a fit saves its state, to resume after it was killed.
 
 A method's ``_phases`` is a generator: what it does between two phases cannot be
 stored, but follows from the state that the phase before left. So it is run again, and
-``Run.train`` restores the recorded end of a phase instead of training it. The phase
-that was under way goes on from the last epoch that was noted.
+``ClusterNet.train_phase`` restores the saved end of a phase instead of training it. The
+phase that was under way resumes after the last epoch that was saved.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 
-import deepcluster_sk
-from deepcluster_sk._training._net import BUFFER_BYTES
+from deepcluster_sk._training._data import BUFFER_BYTES
+from deepcluster_sk._version import __version__
 from deepcluster_sk.io._container import MALFORMED, NotStorable, pack, read, write
 
 FIT, PHASE = "the checkpoint of a fit", "the checkpoint of a phase"
-# Between two notes at least so many times the time that the last one took: noting
+# Between two saves at least so many times the time that the last one took: saving
 # costs no more than a twentieth of the training, whatever the size of the state.
 PAUSE = 20
 # Parameters that do not change the result.
-FREE = ("callbacks", "checkpoint", "verbose")
+NOT_COMPARED = ("callbacks", "checkpoint", "verbose")
 
 
 def describe(estimator, X, y, device):
@@ -47,7 +47,7 @@ def describe(estimator, X, y, device):
     """
     fit = {
         "estimator": type(estimator).__qualname__,
-        "deepcluster_sk": deepcluster_sk.__version__,
+        "deepcluster_sk": __version__,
         "torch": str(torch.__version__),
         "device type": device.type,
         "shape of X": str(tuple(X.shape)),
@@ -55,7 +55,7 @@ def describe(estimator, X, y, device):
         "SHA-256 of y": "None" if y is None else _digest(y),
     }
     for name, value in estimator.get_params(deep=False).items():
-        if name not in FREE:
+        if name not in NOT_COMPARED:
             fit[name] = _text(value)
     return fit
 
@@ -101,17 +101,17 @@ class Checkpoint:
         self.due = -np.inf
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            self._go_on()
+            self._resume()
         else:
             self._clear()
             self._write()
 
-    def _go_on(self):
-        noted = read(self.path, FIT)
+    def _resume(self):
+        saved = read(self.path, FIT)
         differing = [
-            f"{name} ({noted['fit'].get(name)} there, {self.fit.get(name)} here)"
-            for name in {**noted["fit"], **self.fit}
-            if noted["fit"].get(name) != self.fit.get(name)
+            f"{name} ({saved['fit'].get(name)} there, {self.fit.get(name)} here)"
+            for name in {**saved["fit"], **self.fit}
+            if saved["fit"].get(name) != self.fit.get(name)
         ]
         if differing:
             raise ValueError(
@@ -119,11 +119,11 @@ class Checkpoint:
                 f"in {', '.join(differing)}. Let that fit end, delete the folder, or "
                 "use another one."
             )
-        self.seeds, self.objectives = noted["seeds"], noted["objectives"]
+        self.seeds, self.objectives = saved["seeds"], saved["objectives"]
 
     def _write(self):
         content = {"fit": self.fit, "seeds": self.seeds, "objectives": self.objectives}
-        write(self.path, FIT, deepcluster_sk.__version__, content)
+        write(self.path, FIT, __version__, content)
 
     def _clear(self, number="*"):
         for path in self.folder.glob(f"run-{number}-phase-*.safetensors*"):
@@ -140,7 +140,7 @@ class Checkpoint:
         return number < len(done) and number != done.index(min(done))
 
     def end_run(self, number, objective):
-        """Note the objective of a run, and drop the states that are not needed."""
+        """Save the objective of a run, and drop the states that are not needed."""
         if number == len(self.objectives):
             self.objectives.append(objective)
             self._write()
@@ -169,72 +169,90 @@ class RunCheckpoint:
         self.number = number
         self.n_phases = 0
 
-    def train(self, run, epochs):
-        """Train through a phase that is set up, or what is left of it.
-
-        Parameters
-        ----------
-        run : Run
-        epochs : int
-            Length of the whole phase.
-        """
+    def next_phase(self, run):
+        """The ``PhaseCheckpoint`` of the phase that the run begins."""
         name = f"run-{self.number}-phase-{self.n_phases}.safetensors"
-        path, noted = self.checkpoint.folder / name, None
         self.n_phases += 1
-        if path.exists():
-            noted = read(path, PHASE)
-            if noted["ended"]:
-                restore(run, noted["state"], path)
-                return
-            epochs -= len(noted["state"]["history"])
-        keeper = _Keeper(run, path, self.checkpoint, noted)
-        run.net.callbacks_.append(("checkpoint", keeper))
-        run.net.partial_fit(run.rows, epochs=epochs)
-        keeper.write(ended=True)
+        return PhaseCheckpoint(run, self.checkpoint.folder / name, self.checkpoint)
 
     def end(self, objective):
-        """Note that the run has ended, and what it reached."""
+        """Save that the run has ended, and what it reached."""
         self.checkpoint.end_run(self.number, objective)
 
 
-class _Keeper(Callback):
-    """Notes the state at the end of epochs, and restores it at the start.
-
-    It is the last of the callbacks: the others have done their part before.
+class PhaseCheckpoint:
+    """The file of one phase.
 
     Parameters
     ----------
     run : Run
+        Its net trains the phase.
     path : Path
-        The file of the phase.
+        The file.
     checkpoint : Checkpoint
-    noted : dict or None
-        What the file held.
+        Says when the next save is due.
+
+    Attributes
+    ----------
+    saved : dict or None
+        What the file held when the phase began.
+    callback : skorch callback
+        Restores the state when training begins, and saves it at the end of epochs.
+        It must be the last of the callbacks: the others have done their part before.
     """
 
-    def __init__(self, run, path, checkpoint, noted):
+    def __init__(self, run, path, checkpoint):
         self.run = run
         self.path = path
         self.checkpoint = checkpoint
-        self.noted = noted
+        self.saved = read(path, PHASE) if path.exists() else None
+        self.callback = _SaveState(self)
 
-    def on_train_begin(self, net, **kwargs):
-        """Undo what callbacks began, where the phase had begun before."""
-        if self.noted is not None:
-            restore(self.run, self.noted["state"], self.path)
+    @property
+    def ended(self):
+        """Whether the file holds the end of the phase."""
+        return self.saved is not None and self.saved["ended"]
 
-    def on_epoch_end(self, net, **kwargs):
-        """Note the state when that is due."""
+    @property
+    def epochs_done(self):
+        """Number of epochs after which the saved state was taken."""
+        return 0 if self.saved is None else len(self.saved["state"]["history"])
+
+    def restore(self):
+        """Put the saved state back, if there is one."""
+        if self.saved is not None:
+            restore(self.run, self.saved["state"], self.path)
+
+    def save_if_due(self):
+        """Save the state if enough time has passed since the last time."""
         start = monotonic()
         if start >= self.checkpoint.due:
-            self.write(ended=False)
+            self._write(ended=False)
             now = monotonic()
             self.checkpoint.due = now + PAUSE * (now - start)
 
-    def write(self, ended):
-        """Replace the file of the phase."""
+    def end(self):
+        """Save the end of the phase."""
+        self._write(ended=True)
+
+    def _write(self, ended):
         content = {"ended": ended, "state": snapshot(self.run)}
-        write(self.path, PHASE, deepcluster_sk.__version__, content)
+        write(self.path, PHASE, __version__, content)
+
+
+class _SaveState(Callback):
+    """Calls a ``PhaseCheckpoint`` when training begins, and at the end of epochs."""
+
+    def __init__(self, phase):
+        self.phase = phase
+
+    def on_train_begin(self, net, **kwargs):
+        """Undo what callbacks began, where the phase had begun before."""
+        self.phase.restore()
+
+    def on_epoch_end(self, net, **kwargs):
+        """Save the state when that is due."""
+        self.phase.save_if_due()
 
 
 def snapshot(run):
@@ -254,12 +272,12 @@ def snapshot(run):
         "criterion": _parts(net.criterion_),
         "optimizer": net.optimizer_.state_dict(),
         "generators": [g.get_state() for g in (net.generator_, net.noise_generator_)],
-        "stream": net.stream_.states,
+        "default generators": net.generators_.states,
         "history": list(net.history),
         "callbacks": [
             [name, _attributes(callback)]
             for name, callback in net.callbacks_
-            if not isinstance(callback, _Keeper)
+            if not isinstance(callback, _SaveState)
         ],
         "random_state": run.random_state.get_state(legacy=False),
         "n_reseeded": run.n_reseeded,
@@ -295,18 +313,18 @@ def _restore(run, state):
         for name, part in owner.named_modules():
             _set_attributes(part, state[parts][name])
     net.optimizer_.load_state_dict(state["optimizer"])
-    for generator, noted in zip(
+    for generator, saved in zip(
         (net.generator_, net.noise_generator_), state["generators"], strict=True
     ):
-        generator.set_state(noted)
-    net.stream_.states = state["stream"]
+        generator.set_state(saved)
+    net.generators_.states = state["default generators"]
     net.history[:] = state["history"]
-    noted = defaultdict(list)
+    saved = defaultdict(list)
     for name, attributes in state["callbacks"]:
-        noted[name].append(attributes)
+        saved[name].append(attributes)
     for name, callback in net.callbacks_:
-        if noted[name]:
-            _set_attributes(callback, noted[name].pop(0))
+        if saved[name]:
+            _set_attributes(callback, saved[name].pop(0))
     run.random_state.set_state(state["random_state"])
     run.n_reseeded = state["n_reseeded"]
 

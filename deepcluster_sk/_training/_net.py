@@ -6,32 +6,23 @@ notifying callbacks that do not listen) is left out; callbacks that do listen to
 batches still get them.
 """
 
-import threading
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
-from torch.utils.data import Dataset
 
-from deepcluster_sk import parallel
+from deepcluster_sk._training import _distributed as distributed
+from deepcluster_sk._training._data import Batches, Rows
+from deepcluster_sk._training._random import SeededGenerators
 from deepcluster_sk.exceptions import ConvergenceError
 
 INFERENCE_ROWS = 512
-# What is read at once from data that stays on disk, and what is held of it.
-BLOCK_BYTES = 2**18
-BUFFER_BYTES = 2**26
-# What the vector units of processors care for, in bytes.
-ALIGNMENT = 64
 # Batches between two readings of the losses. Each reading waits for the device; but
-# scalars kept for long are strewn between the batches in memory, whose freed space
+# scalars kept for long fragment the memory between the batches, whose freed space
 # then fits no other batch: 700 kB a batch were lost on a long epoch.
 LOSS_BATCHES = 64
-
-# The torch default generators belong to the process; whoever needs them holds this.
-_GENERATOR_LOCK = threading.RLock()
 
 
 class StopTraining(Exception):
@@ -41,261 +32,47 @@ class StopTraining(Exception):
     """
 
 
-class PrivateStream:
-    """A seeded stream of random numbers behind torch's default generators.
-
-    Layers draw their initial weights, and dropout its masks, from generators that
-    belong to the process. ``active()`` lends them this stream and puts back what
-    was there; a lock keeps two threads from lending at once.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the stream.
-    device : torch.device
-        Where random numbers may be drawn besides the CPU.
-    """
-
-    def __init__(self, seed, device):
-        self.seed = seed
-        self.devices = [device] if device.type == "cuda" else []
-        self.states = None
-
-    @contextmanager
-    def active(self):
-        """Inside the block torch's default generators continue this stream."""
-        with _GENERATOR_LOCK, torch.random.fork_rng(devices=self.devices):
-            if self.states is None:
-                torch.default_generator.manual_seed(self.seed)
-                for device in self.devices:
-                    torch.cuda.default_generators[_index(device)].manual_seed(self.seed)
-            else:
-                torch.set_rng_state(self.states[0])
-                for device, state in zip(self.devices, self.states[1:], strict=True):
-                    torch.cuda.set_rng_state(state, device)
-            yield
-            self.states = [
-                torch.get_rng_state(),
-                *(torch.cuda.get_rng_state(device) for device in self.devices),
-            ]
-
-
-def _index(device):
-    return torch.cuda.current_device() if device.index is None else device.index
-
-
-class Rows(Dataset):
-    """Rows of a float32 matrix on the training device, taken by index.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features), float32, C-contiguous
-        The data.
-    device : torch.device
-        Where batches must live.
-    """
-
-    def __init__(self, X, device):
-        # from_numpy shares memory, but warns about arrays that are read-only, and
-        # knows no negative strides, which an axis of length 1 may have.
-        if not X.flags.writeable or min(X.strides) < 0:
-            X = X.copy()
-        self.X = torch.from_numpy(X).to(device)
-        self.device = self.X.device
-
-    def __len__(self):
-        return len(self.X)
-
-    def __getstate__(self):
-        """As an array, which joblib knows how to share."""
-        offset = self.X.data_ptr() % ALIGNMENT
-        return {"X": self.X.cpu().numpy(), "device": self.device, "offset": offset}
-
-    def __sizeof__(self):
-        """With the data: what is large Dask sends once, not with every task."""
-        return super().__sizeof__() + getattr(self.X, "nbytes", 0)
-
-    def __setstate__(self, state):
-        # How data lie in memory decides the last digit of a matrix product.
-        X = state["X"]
-        memory = np.empty(X.nbytes + ALIGNMENT, dtype=np.uint8)
-        start = (state["offset"] - memory.ctypes.data) % ALIGNMENT
-        copy = memory[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
-        copy[:] = X
-        self.__init__(copy, state["device"])
-
-    def __getitem__(self, index):
-        return self.X.index_select(0, index)
-
-    def batches(self, batch_size, generator=None, order=None):
-        """An epoch of batches."""
-        return Batches(self, batch_size, generator, order)
-
-
-class StreamedRows(Rows):
-    """Rows of an array that stays where it is, such as a ``numpy.memmap``.
-
-    Only batches of it are ever converted to float32 and moved to the device.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        Anything with ``shape``, ``dtype``, slices ``X[a:b]`` and rows by an
-        increasing index array.
-    device : torch.device
-        Where batches must live.
-    """
-
-    def __init__(self, X, device):
-        self.X = X
-        self.device = device
-
-    def __len__(self):
-        return self.X.shape[0]
-
-    def __getstate__(self):
-        return vars(self)
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-
-    def __getitem__(self, index):
-        # HDF5 and its like want increasing indices without repetition.
-        wanted, position = np.unique(np.asarray(index), return_inverse=True)
-        return self.convert(self.X[wanted])[position]
-
-    def convert(self, block):
-        """Rows of the source as a float32 tensor on the device."""
-        return torch.tensor(np.asarray(block, dtype=np.float32)).to(self.device)
-
-    def batches(self, batch_size, generator=None, order=None):
-        """An epoch of batches; their order is that of the reading."""
-        return StreamedBatches(self, batch_size, generator)
-
-
-def is_streamed(X):
-    """Whether X is a matrix that should be read piece by piece.
-
-    True for a ``numpy.memmap`` and for what is neither an ndarray, nor sparse, nor
-    a data frame, but has a NumPy ``dtype``, a 2-D ``shape`` and can be sliced.
-    """
-    return (
-        isinstance(getattr(X, "dtype", None), np.dtype)
-        and len(getattr(X, "shape", ())) == 2
-        and hasattr(X, "__getitem__")
-        and not hasattr(X, "iloc")
-        and not issparse(X)
-        and (isinstance(X, np.memmap) or not isinstance(X, np.ndarray))
-    )
-
-
-def rows_per(n_bytes, X):
-    """How many rows of a matrix fit into some memory, at least one."""
-    return max(1, n_bytes // max(1, X.shape[1] * X.dtype.itemsize))
-
-
-class Batches:
-    """Batches ``(x, index)`` of nearly equal size, in a new order each epoch.
-
-    Equal sizes keep the last batch from being a handful of rows, which would make
-    its gradient noise (and batch normalisation) unlike all others.
-
-    Parameters
-    ----------
-    rows : Rows
-        The data.
-    batch_size : int
-        Largest number of rows in a batch.
-    generator : torch.Generator or None, default=None
-        Source of the order; None keeps the order of the data.
-    order : callable or None, default=None
-        ``order(generator)`` returns a permutation, for methods that want certain
-        rows in the same batch; None takes a random one.
-    """
-
-    def __init__(self, rows, batch_size, generator=None, order=None):
-        self.rows = rows
-        self.n_batches = -(-len(rows) // batch_size)
-        self.generator = generator
-        self.order = order
-
-    def __len__(self):
-        return self.n_batches
-
-    def __iter__(self):
-        n = len(self.rows)
-        if self.n_batches == 1:
-            # The whole data is one batch: its order is irrelevant.
-            yield self.rows.X, torch.arange(n, device=self.rows.X.device)
-            return
-        if self.generator is None:
-            order = torch.arange(n)
-        elif self.order is None:
-            order = torch.randperm(n, generator=self.generator)
-        else:
-            order = self.order(self.generator)
-        for index in order.to(self.rows.X.device).tensor_split(self.n_batches):
-            yield self.rows[index], index
-
-
-class StreamedBatches:
-    """Batches of data that stays on disk, read nearly in sequence.
-
-    Blocks of consecutive rows are read in a random order into a buffer, in the
-    type of the source, and the rows of the buffer are shuffled. Data that fits
-    into one buffer comes in exactly the order in which ``Batches`` gives it.
-
-    Parameters
-    ----------
-    rows : StreamedRows
-        The data.
-    batch_size : int
-        Largest number of rows in a batch.
-    generator : torch.Generator or None, default=None
-        Source of the order; None keeps the order of the data.
-    """
-
-    def __init__(self, rows, batch_size, generator=None):
-        self.rows = rows
-        self.batch_size = batch_size
-        self.generator = generator
-
-    def _buffers(self):
-        """Yield the blocks, as (start, stop), of each buffer."""
-        n, X = len(self.rows), self.rows.X
-        size = rows_per(BLOCK_BYTES, X)
-        starts = torch.arange(0, n, size)
-        n_buffers = -(-n // max(self.batch_size, rows_per(BUFFER_BYTES, X)))
-        if self.generator is not None and n_buffers > 1:
-            starts = starts[torch.randperm(len(starts), generator=self.generator)]
-        for part in starts.tensor_split(n_buffers):
-            # Within a buffer the disk is read forwards.
-            yield [(start, min(start + size, n)) for start in sorted(part.tolist())]
-
-    def __iter__(self):
-        X = self.rows.X
-        for blocks in self._buffers():
-            index = torch.cat([torch.arange(*block) for block in blocks])
-            buffer = np.empty((len(index), X.shape[1]), dtype=X.dtype)
-            filled = 0
-            for start, stop in blocks:
-                buffer[filled : filled + stop - start] = X[start:stop]
-                filled += stop - start
-            n_batches = -(-len(index) // self.batch_size)
-            if self.generator is None or n_batches == 1:
-                order = torch.arange(len(index))
-            else:
-                order = torch.randperm(len(index), generator=self.generator)
-            for part in order.tensor_split(n_batches):
-                x = self.rows.convert(buffer[part.numpy()])
-                yield x, index[part].to(x.device)
-
-
 def _describe(value):
     """Type of a value, or the shape of a tensor, in words."""
     if isinstance(value, torch.Tensor):
         return f"one of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"
+
+
+def _initialized(callbacks):
+    return [(type(c).__name__, c.initialize() or c) for c in callbacks]
+
+
+def loss_terms(criterion, output, x, index):
+    """The terms of a batch, each part of the criterion on the rows that it asks for.
+
+    Parameters
+    ----------
+    criterion : torch.nn.Module
+        One criterion, or several in its attribute ``criteria``. Where its
+        ``compares_rows`` is true it gets the whole batch, otherwise the rows of this
+        process; its ``observe`` always gets the whole batch.
+    output : object
+        What the module returned for the rows of this process.
+    x, index : Tensors of shape (n, d) and (n,)
+        The whole batch, and the positions of its rows in the training data.
+
+    Returns
+    -------
+    terms : dict of str to Tensor
+    """
+    parts = getattr(criterion, "criteria", [criterion])
+    own = output, distributed.own_part(x), distributed.own_part(index)
+    whole = distributed.whole_output(output), x, index
+    terms = {}
+    for part in parts:
+        terms.update(part(*(whole if getattr(part, "compares_rows", False) else own)))
+    with torch.no_grad():
+        for part in parts:
+            observe = getattr(part, "observe", None)
+            if observe is not None:
+                observe(*whole)
+    return terms
 
 
 def _weighted_sums(sizes, terms):
@@ -311,7 +88,8 @@ class ClusterNet(NeuralNet):
     The criterion is called as ``criterion(output, x, index)`` with the module's
     output for the batch, the batch itself and the rows' positions in the training
     data; it returns a dict of scalar terms that add up to the loss. The mean of
-    each term over an epoch is recorded in the history, beside ``train_loss``.
+    each term over an epoch is recorded in the history, beside ``train_loss``. See
+    :class:`~deepcluster_sk.building.Criterion` for what else a criterion may say.
     """
 
     @property
@@ -319,19 +97,17 @@ class ClusterNet(NeuralNet):
         return []
 
     def initialize(self):
-        """Build module, optimizer and history under a private random stream."""
+        """Build module, optimizer and history with random numbers of our own."""
         device = torch.device(self.device)
-        self.stream_ = PrivateStream(self.seed, device)
+        self.generators_ = SeededGenerators(self.seed, device)
         self.generator_ = torch.Generator().manual_seed(self.seed)
         self.noise_generator_ = torch.Generator(device).manual_seed(self.seed)
-        self.phase_ = ""
-        self.corrupt_ = self.order_ = None
-        self.warm_up_ = 0
-        with self.stream_.active():
+        self.phase_ = None
+        with self.generators_.active():
             super().initialize()
-        rank = parallel.team_rank()
+        rank = distributed.process_rank()
         if rank:  # the weights are those of the first process, the masks are not
-            self.stream_ = PrivateStream(self.seed + rank, device)
+            self.generators_ = SeededGenerators(self.seed + rank, device)
         return self
 
     def __init__(
@@ -345,20 +121,58 @@ class ClusterNet(NeuralNet):
     def trim_for_prediction(self):
         """Drop what only training needs, generators included."""
         super().trim_for_prediction()
-        self.stream_ = self.generator_ = self.noise_generator_ = None
-        self.corrupt_ = self.order_ = None
-        self.warm_up_ = 0
+        self.generators_ = self.generator_ = self.noise_generator_ = None
+        self.phase_ = None
+
+    def train_phase(self, rows, phase, callbacks=(), saved=None):
+        """Train through a phase; its history is then that of the net.
+
+        Parameters
+        ----------
+        rows : Rows
+            The training data.
+        phase : Phase
+            What is minimised, for how long and how.
+        callbacks : sequence of skorch callbacks, default=()
+            Called after those of the phase.
+        saved : PhaseCheckpoint or None, default=None
+            Where the state of the phase is saved, and may have been.
+        """
+        if phase.criterion is not self.criterion_:  # else the optimizer goes on
+            lr = {} if phase.lr is None else {"lr": phase.lr}
+            self.set_params(criterion=phase.criterion, **lr)
+        self.phase_ = phase
+        self.initialize_history()
+        callbacks = [*phase.callbacks, *callbacks]
+        epochs = phase.epochs
+        if saved is not None:
+            if saved.ended:
+                self.callbacks_ = _initialized(callbacks)
+                saved.restore()
+                return
+            epochs -= saved.epochs_done
+            callbacks.append(saved.callback)
+        self.callbacks_ = _initialized(callbacks)
+        self.partial_fit(rows, epochs=epochs)
+        if saved is not None:
+            saved.end()
+
+    def release_rows(self):
+        """Let go of the callbacks of the last phase, which hold the rows."""
+        self.callbacks_ = []
+        self.phase_ = None
 
     def get_iterator(self, dataset, training=False):
         """Batches of the rows, shuffled in training."""
         generator = self.generator_ if training else None
-        return dataset.batches(self.batch_size, generator, self.order_)
+        order = None if self.phase_ is None else self.phase_.order
+        return dataset.batches(self.batch_size, generator, order)
 
     def partial_fit(self, X, y=None, classes=None, epochs=None):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
         self.notify("on_train_begin", X=X, y=y)
         try:
-            with parallel.whole_statistics(self.module_):
+            with distributed.whole_batch_statistics(self.module_):
                 self.fit_loop(X, y, epochs=epochs)
         except StopTraining:
             pass
@@ -396,9 +210,12 @@ class ClusterNet(NeuralNet):
         on_begin, on_end = map(self._listeners, ("on_batch_begin", "on_batch_end"))
         self.grad_listeners_ = self._listeners("on_grad_computed")
         sizes, terms, n_rows, n_batches, totals = [], [], 0, 0, 0.0
-        lend = self.stream_.active if self.draws_random_numbers else nullcontext
-        with lend():
-            done = (len(self.history) - 1) * len(iterator) if self.warm_up_ else 0
+        draw_from = (
+            self.generators_.active if self.draws_random_numbers else nullcontext
+        )
+        with draw_from():
+            warm_up = self.phase_.warm_up
+            done = (len(self.history) - 1) * len(iterator) if warm_up else 0
             for number, batch in enumerate(iterator, done + 1):
                 for callback in on_begin:
                     callback.on_batch_begin(self, batch=batch, training=training)
@@ -409,7 +226,11 @@ class ClusterNet(NeuralNet):
                 if on_end:
                     self.history.new_batch()
                     loss = sum(term.item() for term in step.values())
-                    loss = float(parallel.total(torch.tensor(loss, dtype=torch.double)))
+                    loss = float(
+                        distributed.sum_over_processes(
+                            torch.tensor(loss, dtype=torch.double)
+                        )
+                    )
                     self.history.record_batch(f"{prefix}_loss", loss)
                     for callback in on_end:
                         callback.on_batch_end(self, batch=batch, training=training)
@@ -420,19 +241,22 @@ class ClusterNet(NeuralNet):
         if sizes:
             totals = totals + _weighted_sums(sizes, terms)
         n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
-        means = parallel.total(torch.from_numpy(totals)).numpy() / n_rows
+        means = (
+            distributed.sum_over_processes(torch.from_numpy(totals)).numpy() / n_rows
+        )
         self._record_epoch(prefix, list(step), means, n_batches)
 
     @contextmanager
     def _warming_up(self, number):
         """Lower the rates in step ``number`` of a phase, if it is an early one."""
-        if number >= self.warm_up_:
+        warm_up = self.phase_.warm_up
+        if number >= warm_up:
             yield
             return
         groups = self.optimizer_.param_groups
         rates = [group["lr"] for group in groups]
         for group in groups:
-            group["lr"] *= number / self.warm_up_
+            group["lr"] *= number / warm_up
         try:
             yield
         finally:
@@ -443,7 +267,7 @@ class ClusterNet(NeuralNet):
         for name, value in zip(names, means, strict=True):
             if not np.isfinite(value):
                 raise ConvergenceError(
-                    f"Training diverged: in phase {self.phase_!r}, epoch "
+                    f"Training diverged: in phase {self.phase_.name!r}, epoch "
                     f"{len(self.history)}, the loss term {name!r} became {value}. "
                     f"Lower lr (now {self.lr:g}), or scale the data."
                 )
@@ -456,16 +280,19 @@ class ClusterNet(NeuralNet):
         x, index = batch
         x = self._augmented(x)
         self.optimizer_.zero_grad(set_to_none=True)
-        inputs = x if self.corrupt_ is None else self.corrupt_(x, self.noise_generator_)
-        with parallel.divided(len(index)):
-            inputs, x, index = map(parallel.own_part, (inputs, x, index))
-            terms = self.criterion_(self.module_(inputs), x, index)
+        corrupt = self.phase_.corrupt
+        inputs = x if corrupt is None else corrupt(x, self.noise_generator_)
+        with distributed.split_batch(len(index)):
+            output = self.module_(distributed.own_part(inputs))
+            terms = loss_terms(self.criterion_, output, x, index)
             loss = None
             for term in terms.values():
                 loss = term if loss is None else loss + term
             loss.backward()
-            parallel.average_gradients(p for _, p in self.get_all_learnable_params())
-            terms = parallel.shares(terms)
+            distributed.average_gradients(
+                parameter for _, parameter in self.get_all_learnable_params()
+            )
+            terms = distributed.weighted_shares(terms)
         for callback in self.grad_listeners_:
             callback.on_grad_computed(
                 self,
@@ -545,23 +372,23 @@ class ClusterNet(NeuralNet):
         n = len(X) if isinstance(X, Rows) else X.shape[0]
         # Training data are those of all processes; others may be of one alone.
         chunks = -(-n // INFERENCE_ROWS)
-        own = parallel.part_of(chunks) if isinstance(X, Rows) else slice(0, chunks)
+        own = distributed.own_slice(chunks) if isinstance(X, Rows) else slice(0, chunks)
         whole, filled = None, own.start * INFERENCE_ROWS
         for part in self.map_rows(function, X, own):
             parts = part if isinstance(part, tuple) else (part,)
             if whole is None:
-                # Filled as the parts come. Kept for long, they would be strewn in
+                # Filled as the parts come. Kept for long, they would fragment the
                 # memory between the batches, whose freed space then fits no other.
                 whole = [piece.new_zeros(n, *piece.shape[1:]) for piece in parts]
             for column, piece in zip(whole, parts, strict=True):
                 column[filled : filled + len(piece)] = piece
             filled += len(parts[0])
         if own != slice(0, chunks):
-            whole = [parallel.total(column) for column in whole]
+            whole = [distributed.sum_over_processes(column) for column in whole]
         return tuple(whole) if isinstance(part, tuple) else whole[0]
 
-    def mean_loss(self, function, X):
-        """Mean over rows of a loss that compares the rows of a batch.
+    def mean_loss(self, criterion, X):
+        """Mean over rows of a criterion that compares the rows of a batch.
 
         Such a loss, unlike that of one row, depends on who else is in the batch, so
         the batches are of the training size and in an order that is random (rows
@@ -569,8 +396,8 @@ class ClusterNet(NeuralNet):
 
         Parameters
         ----------
-        function : callable
-            Maps a batch ``(n, d)`` to a scalar tensor.
+        criterion : Criterion
+            It gets no ``index``: the rows may be new.
         X : Rows or ndarray of shape (n, d)
             The data.
 
@@ -583,5 +410,6 @@ class ClusterNet(NeuralNet):
         total, rows = 0.0, self.get_dataset(X)
         with torch.no_grad():
             for x, index in Batches(rows, self.batch_size, order):
-                total += len(index) * float(function(x))
+                terms = criterion(self.module_(x), x, None)
+                total += len(index) * float(sum(terms.values()))
         return total / len(rows)

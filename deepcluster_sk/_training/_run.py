@@ -1,10 +1,16 @@
-"""A stretch of training with one criterion."""
+"""One training run: its phases, and what a method may look at between them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from skorch.callbacks import Callback
 from torch import nn
+
+from deepcluster_sk._training import _distributed as distributed
+from deepcluster_sk._training._callbacks import Progress
+from deepcluster_sk._training._data import Rows, is_out_of_core
+from deepcluster_sk._training._history import history_rows
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,105 @@ class Phase:
     corrupt: Callable | None = None
     order: Callable | None = None
     warm_up: int = 0
+
+
+class Run:
+    """One training run: what a method's ``_phases`` may look at between phases.
+
+    Attributes
+    ----------
+    net : ClusterNet
+        The net, which trains the module.
+    rows : Rows
+        The training data on the device; ``rows.X`` is the matrix.
+    y : ndarray or None
+        What the method reads of the ``y`` that the user passed.
+    random_state : numpy.random.RandomState
+        Source of every choice made outside torch.
+    history : list of dict
+        Rows of ``history_`` so far.
+    n_iter : int
+        Number of epochs or sweeps so far.
+    n_reseeded : int
+        How often an empty cluster was re-seeded; a warning will say so.
+    """
+
+    def __init__(
+        self, net, rows, y, random_state, callbacks=(), verbose=0, checkpoint=None
+    ):
+        self.net = net
+        self.rows = rows
+        self.y = y
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.history = []
+        self.n_iter = 0
+        self.n_reseeded = 0
+        self.checkpoint = checkpoint
+
+    @property
+    def module(self):
+        """The module being trained."""
+        return self.net.module_
+
+    def apply(self, function):
+        """``function`` of the training rows, in chunks and without gradients."""
+        return self.net.apply(function, self.rows)
+
+    @property
+    def fitted(self):
+        """What predicts: the net."""
+        return self.net
+
+    def drop_training_state(self):
+        """Drop what only training needs of the net."""
+        self.net.trim_for_prediction()
+
+    def drop_rows(self):
+        """Drop what need not travel back from another process."""
+        self.rows = self.y = None
+        self.callbacks = ()
+
+    def sample(self, n_rows):
+        """The same run, seen on some of its rows, drawn at random.
+
+        Parameters
+        ----------
+        n_rows : int
+            How many rows at most.
+
+        Returns
+        -------
+        run : Run
+            Its rows are in memory.
+        index : Tensor of shape (min(n_rows, n),), int64
+            Their positions among the training rows, in increasing order.
+        """
+        rows, n = self.rows, len(self.rows)
+        order = torch.from_numpy(self.random_state.permutation(n)[:n_rows])
+        index = order.sort().values
+        if n > n_rows or is_out_of_core(rows.X):
+            rows = Rows(rows[index].cpu().numpy(), rows.device)
+        part = Run(self.net, rows, None, self.random_state)
+        return part, index.to(rows.device)
+
+    def train(self, phase):
+        """Train through one phase and keep its history."""
+        if phase.epochs <= 0:
+            return
+        net = self.net
+        callbacks = list(self.callbacks)
+        if self.verbose and distributed.process_rank() == 0:
+            callbacks.append(Progress(phase.name, phase.epochs))
+        saved = None if self.checkpoint is None else self.checkpoint.next_phase(self)
+        net.train_phase(self.rows, phase, callbacks, saved)
+        distributed.check_weights(
+            phase.name, network=net.module_, criterion=net.criterion_
+        )
+        self.record(history_rows(net.history, phase.name))
+
+    def record(self, rows):
+        """Append rows of ``history_``, one per epoch or sweep."""
+        self.history += rows
+        self.n_iter += len(rows)

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
 
-from deepcluster_sk._estimator._base import BaseDeepEstimator, DecoderMixin, add_noise
+from deepcluster_sk._estimator._mixins import DecoderMixin
+from deepcluster_sk._estimator._network_base import BaseDeepEstimator, add_noise
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria._reconstruction import Reconstruction
+from deepcluster_sk.criteria import Reconstruction
 from deepcluster_sk.modules import build_autoencoder
 
 
@@ -162,14 +163,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         self.random_state = random_state
 
     def _module_spec(self, n_features):
-        return build_autoencoder, {
-            "n_features": n_features,
-            "latent_dim": self.latent_dim,
-            "architecture": self.architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "image_shape": self.image_shape,
-            "precision": self.precision,
-        }
+        return build_autoencoder, self._network_arguments(n_features)
 
     def _phases(self, run):
         yield Phase(

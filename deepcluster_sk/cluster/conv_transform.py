@@ -10,10 +10,12 @@ from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._estimator._base import BaseDeepClusterer, smallest
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.initialization._centers import kmeans_start
+from deepcluster_sk.criteria import Criterion
+from deepcluster_sk.initialization import kmeans_start
 from deepcluster_sk.solvers._local_pca import leading_directions
 
 
@@ -106,7 +108,7 @@ def _transform_penalty(T):
     return T.square().sum() - 0.5 * torch.linalg.slogdet(gram).logabsdet
 
 
-class _CodeLoss(nn.Module):
+class _CodeLoss(Criterion):
     """The terms of all codes; codes are parameters, one row a training sample.
 
     Parameters
@@ -297,7 +299,6 @@ class ConvTransformClustering(BaseDeepClusterer):
         "kmeans_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
     _parameter_constraints.pop("architecture")
-    architecture = "filters"  # the network cannot be chosen
 
     def __init__(
         self,
@@ -385,14 +386,10 @@ class ConvTransformClustering(BaseDeepClusterer):
             callbacks=[_MoveCenters(), StopOnPlateau(self.tol)],
         )
 
-    def _keep(self, run):
-        super()._keep(run)
-        self.cluster_centers_ = run.module.centers.cpu().numpy()
-
     # --- the predict path -------------------------------------------------------
 
     def _assign(self, module, x):
-        return smallest(module.code_values(module.encode(x)))
+        return index_of_smallest(module.code_values(module.encode(x)))
 
     def _row_objective(self, module, x):
         values = module.code_values(module.encode(x)).amin(1)

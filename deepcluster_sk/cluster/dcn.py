@@ -6,24 +6,25 @@ from typing import ClassVar
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
 
-from deepcluster_sk._estimator._base import BaseDeepClusterer, DecoderMixin, smallest
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._mixins import DecoderMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._callbacks import StopOnStableLabels, TrackLabels
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria._reconstruction import LabelMemory
-from deepcluster_sk.initialization._centers import (
-    check_stages,
-    place_centers,
-    pretraining,
+from deepcluster_sk.criteria import (
+    CombinedCriterion,
+    Criterion,
+    LabelMemory,
+    RelativeReconstruction,
 )
+from deepcluster_sk.initialization import check_stages, place_centers, pretraining
 from deepcluster_sk.losses import kmeans_loss, squared_distances
-from deepcluster_sk.modules import CentroidAutoencoder
-from deepcluster_sk.parallel import whole_batch
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 
-class _KMeansFriendly(nn.Module):
-    """Reconstruction and distance to the assigned centre; both then move.
+class _KMeansFriendly(Criterion):
+    """Distance of each code to its assigned centre; labels and centres then move.
 
     The loss of a batch takes its rows' assignments and the centres as they were.
     From the same forward pass the rows then go to their nearest centres, and each
@@ -51,19 +52,15 @@ class _KMeansFriendly(nn.Module):
         self.register_buffer("counts", counts, persistent=False)
 
     def forward(self, output, x, index):
-        code, labels = output.embedding, self.memory.labels[index]
-        distance = kmeans_loss(code, self.centers, labels)
-        with torch.no_grad():
-            self._move(code, index)
-        return {
-            "reconstruction": output.module.relative_error(x, code, "mean"),
-            "clustering": self.weight / 2 * distance,
-        }
+        labels = self.memory.labels[index]
+        distance = kmeans_loss(output.embedding, self.centers, labels)
+        return {"clustering": self.weight / 2 * distance}
 
-    def _move(self, code, index):
+    def observe(self, output, x, index):
+        """Assign the rows of the batch anew, and move the centres."""
+        code = output.embedding
         labels = squared_distances(code, self.centers).argmin(1)
         sizes = self.memory.update(index, labels)
-        code, labels = whole_batch(code), whole_batch(labels)
         sums = torch.zeros_like(self.centers).index_add_(0, labels, code)
         # (c M + m z) / (c + m), written so that an empty cluster stays.
         self.counts += sizes
@@ -71,13 +68,13 @@ class _KMeansFriendly(nn.Module):
         self.centers += shift / self.counts.clamp_min(1)[:, None]
 
 
-def _revive(run, clusters):
-    """Put the centres of empty clusters on the rows farthest from their own."""
-    module, loss = run.module, run.net.criterion_
+def _reseed(run, loss, clusters):
+    """Move the centres of empty clusters to the rows farthest from their own."""
+    module = run.module
     code = run.apply(module.encode)
     with torch.no_grad():
         distance = module.distances(code).amin(1)
-    rows = distance.argsort(descending=True)[: len(clusters)]
+    rows = rows_to_reseed_from(distance, len(clusters))
     module.centers[clusters] = code[rows]
     loss.memory.labels[rows] = clusters
     loss.counts[clusters] = 1
@@ -282,42 +279,26 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _module_spec(self, n_features):
-        return CentroidAutoencoder, {
-            "n_clusters": self.n_clusters,
-            "trainable": False,
-            "n_features": n_features,
-            "latent_dim": self.latent_dim,
-            "architecture": self.architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "image_shape": self.image_shape,
-            "precision": self.precision,
-        }
-
     def _phases(self, run):
         check_stages(self, run.module)
         yield from pretraining(
             run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
         )
-        module = run.module
         centers, labels = place_centers(run, self.n_clusters, self.init)
-        module.centers.copy_(centers)
+        run.module.centers.copy_(centers)
+        loss = _KMeansFriendly(labels, run.module.centers, self.clustering_weight)
         yield Phase(
             "cluster",
-            _KMeansFriendly(labels, module.centers, self.clustering_weight),
+            CombinedCriterion(RelativeReconstruction(), loss),
             self.max_epochs,
             callbacks=[
-                TrackLabels(partial(_revive, run)),
+                TrackLabels(loss.memory, partial(_reseed, run, loss)),
                 StopOnStableLabels(self.tol),
             ],
         )
 
-    def _keep(self, run):
-        super()._keep(run)
-        self.cluster_centers_ = run.module.centers.cpu().numpy()
-
     def _assign(self, module, x):
-        return smallest(module.distances(module.encode(x)))
+        return index_of_smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
         code = module.encode(x)

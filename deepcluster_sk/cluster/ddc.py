@@ -7,25 +7,24 @@ from typing import ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
-from torch import nn
 
-from deepcluster_sk._estimator._base import (
-    BaseDeepClusterer,
-    ReconstructionMixin,
-    SoftAssignmentMixin,
-)
+from deepcluster_sk._estimator._mixins import ReconstructionMixin, SoftAssignmentMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._callbacks import (
     ClipGradients,
     StopOnStableLabels,
     TrackLabels,
 )
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria._companions import (
+from deepcluster_sk.criteria import (
     COMPANION_CONSTRAINTS,
+    CombinedCriterion,
+    Criterion,
+    LabelMemory,
+    Reconstruction,
     check_blocks,
     companion_of,
 )
-from deepcluster_sk.criteria._reconstruction import LabelMemory, Reconstruction
 from deepcluster_sk.kernels import gaussian_kernel
 from deepcluster_sk.losses import (
     assignment_orthogonality,
@@ -33,50 +32,38 @@ from deepcluster_sk.losses import (
     simplex_corner_loss,
 )
 from deepcluster_sk.modules import DivergenceModule
-from deepcluster_sk.parallel import whole_batch
 
 
-class _Divergence(nn.Module):
-    """The three terms of DDC (Eq. 6 to 8), and what goes with them.
+class _Divergence(Criterion):
+    """The three terms of DDC (Eq. 6 to 8).
 
     Parameters
     ----------
     n_samples, n_clusters : int
         Shape of the data and of the clustering.
-    reconstruction : Reconstruction or None
-        The term of DDC-AE.
-    companion : Companion or None
-        Companion objectives on the encoder's blocks.
     """
 
-    def __init__(self, n_samples, n_clusters, reconstruction, companion):
+    compares_rows = True
+
+    def __init__(self, n_samples, n_clusters):
         super().__init__()
-        self.reconstruction = reconstruction
-        self.companion = companion
-        nobody = torch.full((n_samples,), -1)
-        self.memory = LabelMemory(nobody, n_clusters)
+        self.memory = LabelMemory(torch.full((n_samples,), -1), n_clusters)
 
     def forward(self, output, x, index):
-        self.memory.update(index, output.assignment.detach().argmax(1))
-        return self.terms(output, x)
-
-    def terms(self, output, x):
-        """Terms of a batch, without taking note of its labels."""
-        assignment = whole_batch(output.assignment)
-        kernel = gaussian_kernel(whole_batch(output.embedding))
-        terms = {
+        assignment = output.assignment
+        kernel = gaussian_kernel(output.embedding)
+        return {
             "divergence": cauchy_schwarz_loss(assignment, kernel),
             "orthogonality": assignment_orthogonality(assignment),
             "corner": simplex_corner_loss(assignment, kernel),
         }
-        if self.reconstruction is not None:
-            terms.update(self.reconstruction(output, x, None))
-        if self.companion is not None:
-            terms["companion"] = self.companion(output)
-        return terms
+
+    def observe(self, output, x, index):
+        """Take note of the labels."""
+        self.memory.update(index, output.assignment.argmax(1))
 
 
-def _revive(run, clusters):
+def _reseed(run, clusters):
     """Give each empty cluster half of the largest one."""
     module = run.module
     for cluster in clusters:
@@ -301,12 +288,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     def _module_spec(self, n_features):
         return DivergenceModule, {
             "n_clusters": self.n_clusters,
-            "n_features": n_features,
-            "latent_dim": self.latent_dim,
-            "architecture": self.architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "image_shape": self.image_shape,
-            "precision": self.precision,
+            **self._network_arguments(n_features),
         }
 
     def _validate_training_data(self, X):
@@ -323,33 +305,29 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
             )
         return X
 
-    def _criterion(self, n_samples):
+    def _criterion(self, divergence):
         weight = self.reconstruction_weight
-        return _Divergence(
-            n_samples,
-            self.n_clusters,
-            Reconstruction(weight) if weight else None,
-            companion_of(self),
-        )
+        reconstruction = Reconstruction(weight) if weight else None
+        return CombinedCriterion(divergence, reconstruction, companion_of(self))
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
         yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        divergence = _Divergence(len(run.rows), self.n_clusters)
         yield Phase(
             "cluster",
-            self._criterion(len(run.rows)),
+            self._criterion(divergence),
             self.max_epochs,
             callbacks=[
                 ClipGradients(10.0),
-                TrackLabels(partial(_revive, run), patience=5),
+                TrackLabels(divergence.memory, partial(_reseed, run), patience=5),
                 StopOnStableLabels(self.tol, patience=10),
             ],
         )
 
-    def _objective(self, net, X):
+    def _objective(self, fitted, X):
         """Mean loss of batches of the training size, in evaluation mode."""
-        module, criterion = net.module_, self._criterion(0)
-        return net.mean_loss(lambda x: sum(criterion.terms(module(x), x).values()), X)
+        return fitted.mean_loss(self._criterion(_Divergence(0, self.n_clusters)), X)
 
     reconstruct = available_if(_has_decoder)(ReconstructionMixin.reconstruct)
     score_samples = available_if(_has_decoder)(ReconstructionMixin.score_samples)

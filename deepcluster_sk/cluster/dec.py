@@ -7,54 +7,41 @@ from typing import ClassVar
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
-from torch import nn
 from torch.nn import functional
 
-from deepcluster_sk._estimator._base import (
-    BaseDeepClusterer,
-    DecoderMixin,
-    SoftAssignmentMixin,
-    smallest,
-)
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._net import StopTraining
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria._companions import (
+from deepcluster_sk.criteria import (
     COMPANION_CONSTRAINTS,
+    CombinedCriterion,
+    Criterion,
+    RelativeReconstruction,
     check_blocks,
     companion_of,
 )
-from deepcluster_sk.criteria._reconstruction import RelativeReconstruction
-from deepcluster_sk.initialization._centers import (
-    check_stages,
-    place_centers,
-    pretraining,
-)
+from deepcluster_sk.initialization import check_stages, place_centers, pretraining
 from deepcluster_sk.losses import kl_divergence, target_distribution
 from deepcluster_sk.modules import StudentTAutoencoder
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 
-class _SelfTraining(nn.Module):
-    """KL divergence from a fixed target to the soft assignment, and what goes with it.
+class _SelfTraining(Criterion):
+    """KL divergence from a fixed target to the soft assignment.
 
     Parameters
     ----------
     n_samples, n_clusters : int
         Shape of the target p, which a callback fills in.
-    clustering_weight : float
+    weight : float
         Multiplies the divergence.
-    reconstruction : RelativeReconstruction or None
-        The term beside it (IDEC).
-    companion : Companion or None
-        Companion objectives on the encoder's blocks.
     """
 
-    def __init__(
-        self, n_samples, n_clusters, clustering_weight, reconstruction, companion
-    ):
+    def __init__(self, n_samples, n_clusters, weight):
         super().__init__()
-        self.clustering_weight = clustering_weight
-        self.reconstruction = reconstruction
-        self.companion = companion
+        self.weight = weight
         target = torch.zeros(n_samples, n_clusters)
         self.register_buffer("target", target, persistent=False)
 
@@ -63,12 +50,7 @@ class _SelfTraining(nn.Module):
         divergence = functional.kl_div(
             output.log_assignment, self.target[index], reduction="batchmean"
         )
-        terms = {"clustering": self.clustering_weight * divergence}
-        if self.reconstruction is not None:
-            terms.update(self.reconstruction(output, x, index))
-        if self.companion is not None:
-            terms["companion"] = self.companion(output)
-        return terms
+        return {"clustering": self.weight * divergence}
 
 
 class _RefreshTarget(Callback):
@@ -78,14 +60,17 @@ class _RefreshTarget(Callback):
     ----------
     run : Run
         The training run.
+    criterion : _SelfTraining
+        Its target is filled in.
     every : int
         Number of epochs between refreshes.
     tol : float
         Training stops when a smaller share of the labels changes.
     """
 
-    def __init__(self, run, every, tol):
+    def __init__(self, run, criterion, every, tol):
         self.run = run
+        self.criterion = criterion
         self.every = every
         self.tol = tol
 
@@ -113,20 +98,20 @@ class _RefreshTarget(Callback):
             return output.embedding, output.assignment
 
         embedding, assignment = self.run.apply(assigned)
-        assignment = self._revive(module, embedding, assignment)
+        assignment = self._reseed(module, embedding, assignment)
         self.labels_ = assignment.argmax(1)
-        net.criterion_.target.copy_(target_distribution(assignment))
+        self.criterion.target.copy_(target_distribution(assignment))
 
-    def _revive(self, module, embedding, assignment):
-        """Put the centres of empty clusters on the rows with the least sure labels."""
+    def _reseed(self, module, embedding, assignment):
+        """Move the centres of empty clusters to the rows with the least sure labels."""
         sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
-        dead = (sizes == 0).nonzero().flatten()
-        if len(dead) == 0:
+        empty = (sizes == 0).nonzero().flatten()
+        if len(empty) == 0:
             return assignment
-        rows = assignment.max(1).values.argsort()[: len(dead)]
+        rows = rows_to_reseed_from(-assignment.max(1).values, len(empty))
         with torch.no_grad():
-            module.centers[dead] = embedding[rows]
-            self.run.n_reseeded += len(dead)
+            module.centers[empty] = embedding[rows]
+            self.run.n_reseeded += len(empty)
             return module.assign(embedding)
 
 
@@ -153,12 +138,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
     def _module_spec(self, n_features):
         return StudentTAutoencoder, {
             "n_clusters": self.n_clusters,
-            "n_features": n_features,
-            "latent_dim": self.latent_dim,
-            "architecture": self.architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "image_shape": self.image_shape,
-            "precision": self.precision,
+            **self._network_arguments(n_features),
         }
 
     def _phases(self, run):
@@ -170,44 +150,39 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         centers, _ = place_centers(run, self.n_clusters, self.init)
         with torch.no_grad():
             run.module.centers.copy_(centers)
-        criterion = _SelfTraining(
-            len(run.rows),
-            self.n_clusters,
-            self._clustering_weight(),
-            self._reconstruction_term(),
-            companion_of(self),
+        self_training = _SelfTraining(
+            len(run.rows), self.n_clusters, self._clustering_weight()
         )
+        refresh = _RefreshTarget(run, self_training, self.update_interval, self.tol)
         yield Phase(
             "cluster",
-            criterion,
+            CombinedCriterion(
+                self_training, self._reconstruction_term(), companion_of(self)
+            ),
             self.max_epochs,
-            callbacks=[_RefreshTarget(run, self.update_interval, self.tol)],
+            callbacks=[refresh],
             warm_up=self._warm_up,
         )
 
     def _assign(self, module, x):
         # The largest soft assignment is that of the nearest centre.
-        return smallest(module.distances(module.encode(x)))
+        return index_of_smallest(module.distances(module.encode(x)))
 
-    def _objective(self, net, X):
+    def _objective(self, fitted, X):
         """The loss of all rows against the target that they make themselves."""
-        module = net.module_
-        assignment = net.apply(partial(self._soft_assign, module), X).double()
+        module = fitted.module_
+        assignment = fitted.apply(partial(self._soft_assign, module), X).double()
         divergence = kl_divergence(target_distribution(assignment), assignment)
         objective = self._clustering_weight() * float(divergence)
         if self._reconstruction_term() is not None:
-            error = net.apply(
+            error = fitted.apply(
                 lambda x: module.relative_error(x, module.encode(x)).mean(1), X
             )
             objective += float(error.double().mean())
         companion = companion_of(self)
         if companion is not None:
-            objective += net.mean_loss(lambda x: companion(module(x)), X)
+            objective += fitted.mean_loss(companion, X)
         return objective
-
-    def _keep(self, run):
-        super()._keep(run)
-        self.cluster_centers_ = run.module.centers.detach().cpu().numpy()
 
 
 class DEC(_BaseDEC):

@@ -1,39 +1,91 @@
 """Deep dictionary learning with a clustering term: X = Z D3 D2 D1."""
 
 import numbers
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import sparse
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from deepcluster_sk._estimator._base import ReconstructionMixin
-from deepcluster_sk._estimator._solver_base import BaseSolvedClusterer
-from deepcluster_sk.solvers import (
-    dictionary_update,
-    kmeans_code,
-    nonnegative_code,
-    sylvester_code,
+from deepcluster_sk._estimator._mixins import ReconstructionMixin
+from deepcluster_sk._estimator._solver_base import BaseSolverClusterer, Solution
+from deepcluster_sk._estimator._validation import check_layer_sizes
+from deepcluster_sk.cluster._dictionary_terms import KMeansTerm, SubspaceTerm
+from deepcluster_sk.solvers import nonnegative_code
+from deepcluster_sk.solvers._deep_dictionary import (
+    code_near_centers,
+    dictionary_product,
+    update_dictionaries,
 )
-from deepcluster_sk.solvers._local_pca import reseed_empty
-from deepcluster_sk.solvers._subspaces import (
-    affinity,
-    cut,
-    expression_penalty,
-    fit_subspaces,
-    relative_weight,
-    self_expression_of,
-    subspace_residuals,
-    unit_rows,
-)
-from deepcluster_sk.solvers._warnings import quiet
+from deepcluster_sk.solvers._subspaces import subspace_residuals, unit_rows
 
 
-class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
+@dataclass
+class _Solution(Solution):
+    """Dictionaries, and centres or subspaces of the codes.
+
+    Attributes
+    ----------
+    scale : float
+        Factor of the rows.
+    weight : float
+        Weight of the clustering term.
+    dictionaries : list of ndarray
+        One a layer, atoms in rows.
+    product : ndarray of shape (h, d)
+        Their product.
+    centers : ndarray of shape (k, h) or None
+        Mean code of each cluster.
+    bases : ndarray of shape (k, m, h) or None
+        Subspaces of the codes; None if the centres decide.
+    """
+
+    scale: float
+    weight: float
+    dictionaries: list
+    product: np.ndarray
+    centers: np.ndarray | None = None
+    bases: np.ndarray | None = None
+
+    def code(self, X):
+        """Cluster, objective and code of each row, found together."""
+        X = X * self.scale
+        if self.bases is None:
+            labels, objective, codes = code_near_centers(
+                X, self.product, self.centers, self.weight
+            )
+        else:
+            codes = nonnegative_code(X, self.product)
+            size = np.square(codes).sum(1)
+            residuals = subspace_residuals(unit_rows(codes), self.bases)
+            residuals = size[:, None] * residuals
+            labels = residuals.argmin(1)
+            objective = np.square(X - codes @ self.product).sum(1)
+            objective += self.weight * residuals.min(1)
+        return labels, objective / self.scale**2, codes
+
+    def assign(self, X):
+        """Cluster of each row."""
+        return self.code(X)[0]
+
+    def row_objective(self, X):
+        """Objective of each row."""
+        return self.code(X)[1]
+
+    def embed(self, X):
+        """Code of each row."""
+        return self.code(X)[2]
+
+    def reconstruct(self, X):
+        """Reconstruction of each row, in the units of the data."""
+        return self.embed(X) @ self.product / self.scale
+
+    def row_score(self, X):
+        """Minus the squared error of each row, averaged over the features."""
+        return -np.square(X - self.reconstruct(X)).mean(1)
+
+
+class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     """Deep dictionary learning with a clustering term on the codes.
 
     Synthesises each row from a chain of dictionaries, ``x = z D_L ... D_2 D_1``,
@@ -163,8 +215,9 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
     (150, 4)
     """
 
+    _solution_class: ClassVar[type] = _Solution
     _parameter_constraints: ClassVar[dict] = {
-        **BaseSolvedClusterer._parameter_constraints,
+        **BaseSolverClusterer._parameter_constraints,
         "hidden_layer_sizes": ["array-like", None],
         "clustering": [StrOptions({"kmeans", "subspace"})],
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left"), None],
@@ -212,81 +265,45 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
         return self.clustering_weight
 
     def _validate_settings(self, n_features):
-        if not all(isinstance(w, numbers.Integral) and w >= 1 for w in self._widths()):
-            raise ValueError(
-                f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must "
-                "hold integers in the range [1, inf). "
-                f"Got {self.hidden_layer_sizes!r} instead."
-            )
+        check_layer_sizes(self)
 
-    def _rows(self, X):
-        rows = super()._rows(X)
+    def _prepare(self, X):
+        rows = super()._prepare(X)
         # Squares of what is left neither vanish nor overflow.
         size = np.abs(rows.X).max()
         rows.scale = 1 / size if size > 0 else 1.0
         return rows
 
-    def _optimize(self, run):
-        module = run.module
-        module.scale = run.rows.scale
-        X = run.rows.X * module.scale
-        new_term = _KMeansTerm if self.clustering == "kmeans" else _SubspaceTerm
-        term, dictionaries, Z = new_term.start(self, X, run.random_state)
+    def _term(self):
+        settings = self.n_clusters, self._widths(), self._weight()
+        if self.clustering == "kmeans":
+            return KMeansTerm(*settings)
+        return SubspaceTerm(*settings, self.penalty, self.keep)
+
+    def _solve(self, run):
+        scale, term = run.rows.scale, self._term()
+        X = run.rows.X * scale
+        dictionaries, Z = term.start(X, run.random_state)
 
         def sweep():
             nonlocal Z
-            _update_dictionaries(X, Z, dictionaries)
-            D = _product(dictionaries)
+            update_dictionaries(X, Z, dictionaries)
+            D = dictionary_product(dictionaries)
             Z = term.code(X, Z, D)
             terms = {"reconstruction": np.square(X - Z @ D).sum(), **term.terms(Z)}
-            return {k: v / len(X) / module.scale**2 for k, v in terms.items()}
+            return {name: value / len(X) / scale**2 for name, value in terms.items()}
 
         run.sweep("sweep", sweep, self.max_epochs, self.tol)
-        module.dictionaries = dictionaries
-        module.D = _product(dictionaries)
-        term.finish(X, module)
+        product = dictionary_product(dictionaries)
+        solution = _Solution(scale, self._weight(), dictionaries, product)
+        term.finish(X, solution)
+        return solution
 
     def _keep(self, run):
         super()._keep(run)
-        self.cluster_centers_ = run.module.centers.astype(np.float32)
-        self.dictionaries_ = run.module.dictionaries
-        if self.clustering == "subspace":
-            self.components_ = run.module.bases.astype(np.float32)
-
-    # --- the predict path: code and cluster are found together -------------------
-
-    def _code(self, module, x):
-        """Cluster, objective and code of each row."""
-        x = x * module.scale
-        if self.clustering == "kmeans":
-            labels, objective, codes = _code_near_centers(
-                x, module.D, module.centers, self._weight()
-            )
-        else:
-            codes = nonnegative_code(x, module.D)
-            size = np.square(codes).sum(1)
-            residuals = size[:, None] * subspace_residuals(
-                unit_rows(codes), module.bases
-            )
-            labels = residuals.argmin(1)
-            objective = np.square(x - codes @ module.D).sum(1)
-            objective += self._weight() * residuals.min(1)
-        return labels, objective / module.scale**2, codes
-
-    def _assign(self, module, x):
-        return self._code(module, x)[0]
-
-    def _row_objective(self, module, x):
-        return self._code(module, x)[1]
-
-    def _embed(self, module, x):
-        return self._code(module, x)[2]
-
-    def _reconstruct(self, module, x):
-        return self._embed(module, x) @ module.D / module.scale
-
-    def _row_score(self, module, x):
-        return -np.square(x - self._reconstruct(module, x)).mean(1)
+        self.dictionaries_ = run.solution.dictionaries
+        if run.solution.bases is not None:
+            self.components_ = run.solution.bases.astype(np.float32)
 
     def transform(self, X):
         """Code the rows of X against the fixed dictionaries.
@@ -302,233 +319,4 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
             The non-negative code of each row, for data divided by the largest
             absolute value of the training data.
         """
-        check_is_fitted(self)
         return super().transform(X)
-
-
-def _product(dictionaries):
-    """``D_L ... D_1``."""
-    D = dictionaries[0]
-    for upper in dictionaries[1:]:
-        D = upper @ D
-    return D
-
-
-def _some_rows(X, n, random_state):
-    """Indices of n random rows; all of them, several times, where there are fewer."""
-    return random_state.permutation(max(len(X), n))[:n] % len(X)
-
-
-def _code_near_centers(X, D, centers, weight):
-    """The cluster of each row, its value, and its code: the best pair there is.
-
-    A code z >= 0 and a centre c are worth ``||x - z D||² + weight ||z - c||²``. Over
-    codes of any sign that has a closed form, a distance in the space of the data. It
-    bounds the value from below, so that most clusters are ruled out by it alone.
-    """
-    lower = _distances_to_centers(X, D, centers, weight)
-    nearest = lower.argsort(1)
-    best, labels = np.full(len(X), np.inf), np.zeros(len(X), dtype=np.int64)
-    codes = np.zeros((len(X), len(D)))
-    for j in nearest.T:
-        todo = np.flatnonzero(lower[np.arange(len(X)), j] < best)
-        if len(todo) == 0:
-            break
-        target = centers[j[todo]]
-        Z = nonnegative_code(X[todo], D, target=target, weight=weight)
-        value = np.square(X[todo] - Z @ D).sum(1)
-        value += weight * np.square(Z - target).sum(1)
-        better = value < best[todo]
-        rows = todo[better]
-        best[rows], labels[rows], codes[rows] = value[better], j[rows], Z[better]
-    return labels, best, codes
-
-
-def _distances_to_centers(X, D, centers, weight):
-    """``min_z ||x - z D||² + weight ||z - c||²`` over z of any sign, (n, k).
-
-    That is ``r (I + DᵀD / weight)⁻¹ rᵀ`` with ``r = x - c D``.
-    """
-    _, s, Vt = np.linalg.svd(D, full_matrices=False)
-    total = weight + s**2
-    gain = np.sqrt(np.divide(weight, total, out=np.ones_like(s), where=total > 0))
-    inside = X @ Vt.T
-    outside = np.square(X - inside @ Vt).sum(1)
-    rows, means = inside * gain, centers @ D @ Vt.T * gain
-    columns = [outside + np.square(rows - mean).sum(1) for mean in means]
-    return np.stack(columns, axis=1)
-
-
-def _update_dictionaries(X, Z, dictionaries):
-    """One round over the atoms of all dictionaries, in place."""
-    for layer in range(len(dictionaries)):
-        codes = Z
-        for upper in reversed(dictionaries[layer + 1 :]):
-            codes = codes @ upper
-        if layer == 0:
-            dictionaries[0] = dictionary_update(X, codes, dictionaries[0])
-        else:
-            right = _product(dictionaries[:layer])
-            dictionaries[layer] = _nonnegative_atoms(
-                X, codes, dictionaries[layer], right
-            )
-
-
-def _nonnegative_atoms(X, Z, D, right):
-    """Lower ``||X - Z D right||²`` over non-negative atoms of unit norm.
-
-    As ``solvers.dictionary_update`` with ``right``: the majoriser of an atom is
-    linear on the sphere, and ``<pull, d>`` is largest, for d >= 0, at the positive
-    part of pull, or at its largest entry where none is positive.
-    """
-    D = D.copy()
-    metric = right @ right.T
-    lipschitz = np.linalg.eigvalsh(metric)[-1]
-    gram, target = Z.T @ Z, Z.T @ X @ right.T
-    for j in np.flatnonzero(Z.any(axis=0)):
-        pull = target[j] - gram[j] @ D @ metric + gram[j, j] * lipschitz * D[j]
-        d = np.maximum(pull, 0)
-        norm = np.linalg.norm(d)
-        if norm > 0:
-            D[j] = d / norm
-        elif pull.any():
-            D[j] = np.eye(len(pull))[pull.argmax()]
-    return D
-
-
-class _KMeansTerm:
-    """``weight * ||Z - means of clusters||²`` and its exact updates."""
-
-    def __init__(self, settings, labels):
-        self.k, self.weight = settings.n_clusters, settings._weight()
-        self.labels = labels
-
-    @classmethod
-    def start(cls, settings, X, random_state):
-        """Start where the loss is at most that of k-means of X, if there are atoms.
-
-        The mean and the centres' differences from it are the first atoms of every
-        layer: each centre is the sum of two of them.
-        """
-        k, widths = settings.n_clusters, settings._widths()
-        kmeans = KMeans(k, n_init=10, random_state=random_state)
-        with quiet(ConvergenceWarning):  # fewer distinct rows than clusters
-            labels = kmeans.fit_predict(X)
-        means, mean = kmeans.cluster_centers_, X.mean(0)
-        other = _some_rows(X, max(widths), random_state)
-        rows = np.vstack([mean, means - mean, X[other] - means[labels[other]]])
-        rows = rows[: widths[0]]
-        zero = ~rows.any(axis=1)
-        rows[zero] = random_state.normal(size=(zero.sum(), X.shape[1]))
-        dictionaries = [unit_rows(rows)]
-        for below, width in pairwise(widths):
-            dictionaries.append(np.eye(below)[np.arange(width) % below])
-        D = _product(dictionaries)
-        term = cls(settings, labels)
-        term.centers = nonnegative_code(means, D)
-        Z = term._code(X, D)
-        return term, dictionaries, Z
-
-    def _update_centers(self, Z):
-        counts = np.bincount(self.labels, minlength=self.k)
-        members = sparse.csr_array(
-            (np.ones(len(Z)), (self.labels, np.arange(len(Z)))), (self.k, len(Z))
-        )
-        self.centers = members @ Z / np.maximum(counts, 1)[:, None]
-
-    def _code(self, X, D):
-        """Codes of the present clusters, and their means."""
-        Z = kmeans_code(X, D, self.labels, self.weight)
-        if Z.min() < 0:  # else codes and centres are the best at once
-            target = self.centers[self.labels]
-            Z = nonnegative_code(X, D, target=target, weight=self.weight)
-        self._update_centers(Z)
-        return Z
-
-    def code(self, X, Z, D):
-        """Labels and codes together, centres, and codes and centres again."""
-        self.labels, cost, Z = _code_near_centers(X, D, self.centers, self.weight)
-        reseed_empty(self.labels, cost, self.k)
-        self._update_centers(Z)
-        return self._code(X, D)
-
-    def terms(self, Z):
-        """Terms of the loss, over all samples."""
-        error = np.square(Z - self.centers[self.labels]).sum()
-        return {"kmeans": self.weight * error}
-
-    def finish(self, X, module):
-        """Keep the centres."""
-        module.centers = self.centers
-
-
-class _SubspaceTerm:
-    """``weight * (||Z - C Z||² + λ ||C||_1)`` and its updates."""
-
-    def __init__(self, settings, Z, random_state):
-        self.settings, self.random_state = settings, random_state
-        self.weight = settings._weight()
-        self.penalty = relative_weight(Z, settings.penalty)
-        self.C = self_expression_of(Z, self.penalty, "l1")
-
-    @classmethod
-    def start(cls, settings, X, random_state):
-        """Code layer by layer on atoms that are samples, a little disturbed."""
-        dictionaries, Z = [], X
-        for width in settings._widths():
-            atoms = Z[_some_rows(Z, width, random_state)]
-            size = np.abs(atoms).max()
-            noise = random_state.normal(size=atoms.shape)
-            noise *= 0.1 * (size if size > 0 else 1)
-            atoms = atoms + (np.abs(noise) if dictionaries else noise)
-            dictionaries.append(unit_rows(atoms))
-            Z = nonnegative_code(Z, dictionaries[-1])
-        return cls(settings, Z, random_state), dictionaries, Z
-
-    def code(self, X, Z, D):
-        """Codes, then the self-expression of them."""
-        I_C = sparse.eye_array(len(Z), format="csr") - sparse.csr_array(self.C)
-
-        def loss(Z):
-            error = self.weight * np.square(I_C @ Z).sum()
-            return np.square(X - Z @ D).sum() + error
-
-        best = loss(Z)
-        joint = np.maximum(sylvester_code(X, D, self.C, self.weight), 0)
-        if loss(joint) < best:
-            Z, best = joint, loss(joint)
-        # ||M||² <= ||M||_1 ||M||_inf bounds the curvature of ||M Z||².
-        size = np.abs(I_C)
-        bound = float(size.sum(0).max() * size.sum(1).max())
-        for _ in range(3):
-            target = Z - I_C.T @ (I_C @ Z) / bound
-            new = nonnegative_code(X, D, target=target, weight=self.weight * bound)
-            if loss(new) > best:  # by rounding
-                break
-            Z, best = new, loss(new)
-        C = self_expression_of(Z, self.penalty, "l1")
-        # It is solved to a tolerance, which must not show as a rise of the loss.
-        if sum(self._sizes(Z, C)) <= sum(self._sizes(Z, self.C)):
-            self.C = C
-        return Z
-
-    def _sizes(self, Z, C):
-        error = np.square(Z - C @ Z).sum()
-        size = self.penalty * expression_penalty(C, "l1")
-        return self.weight * error, self.weight * size
-
-    def terms(self, Z):
-        """Terms of the loss, over all samples."""
-        error, size = self._sizes(Z, self.C)
-        return {"self_expression": error, "expression_penalty": size}
-
-    def finish(self, X, module):
-        """Cut the graph, and fit subspaces to the codes that new samples get."""
-        k, random_state = self.settings.n_clusters, self.random_state
-        labels = cut(affinity(self.C, self.settings.keep), k, random_state)
-        Z = nonnegative_code(X, module.D)
-        module.bases = fit_subspaces(unit_rows(Z), labels, k, "auto", random_state)
-        labels = subspace_residuals(unit_rows(Z), module.bases).argmin(1)
-        module.centers = np.zeros((k, Z.shape[1]))
-        for j in np.unique(labels):
-            module.centers[j] = Z[labels == j].mean(0)

@@ -9,21 +9,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._estimator._base import (
-    BaseDeepClusterer,
-    ReconstructionMixin,
-    smallest,
-)
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._mixins import ReconstructionMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._callbacks import CosineDecay
+from deepcluster_sk._training._data import NeighborOrder
 from deepcluster_sk._training._net import StopTraining
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.initialization._centers import (
-    mean_directions,
-    nearest_direction,
-    set_units,
-    spherical_kmeans,
-    whiten_code,
-)
+from deepcluster_sk.criteria import CombinedCriterion, Criterion, SquaredError
+from deepcluster_sk.initialization import standardize_data, whiten_code
 from deepcluster_sk.losses import (
     anchor_similarity_loss,
     between_cluster_loss,
@@ -31,10 +25,19 @@ from deepcluster_sk.losses import (
     within_cluster_loss,
 )
 from deepcluster_sk.modules import PooledConvAutoencoder, SphericalAutoencoder
-from deepcluster_sk.parallel import whole_batch
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.solvers._neighbor_graph import (
+    BLOCK_ROWS,
+    anchor_edges,
+    anchor_mask,
+    nearest_neighbors,
+)
+from deepcluster_sk.solvers._spherical_kmeans import (
+    mean_directions,
+    nearest_direction,
+    spherical_kmeans,
+)
 
-# Rows of a similarity matrix held at once.
-BLOCK_ROWS = 1024
 DEFAULT_CHANNELS = (16, 32, 32)
 # Learning rates by default, and those of the stages relative to pretraining's. Large
 # steps of a dense network send different clusters into one direction, which they never
@@ -46,114 +49,8 @@ DENSE_STAGES, CONV_STAGES = 1.0, 0.1
 AUTO_DIMENSIONS = 6
 
 
-def nearest_neighbors(x, n_neighbors, metric):
-    """Nearest neighbours of each row among the others, by blocks of rows.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n, d)
-        Rows.
-    n_neighbors : int
-        Number m of neighbours; n - 1 if there are no more rows.
-    metric : {"cosine", "euclidean"}
-        What near means.
-
-    Returns
-    -------
-    distance : Tensor of shape (n, m)
-        1 - cosine, or the squared Euclidean distance; ascending.
-    index : Tensor of shape (n, m)
-        The neighbours.
-    """
-    n_neighbors = min(n_neighbors, len(x) - 1)
-    if metric == "cosine":
-        x = nn.functional.normalize(x)
-    norms = x.square().sum(1)
-    found = []
-    for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
-        distance = norms[rows, None] + norms - 2 * x[rows] @ x.T
-        distance[torch.arange(len(rows)), rows] = torch.inf
-        found.append(distance.topk(n_neighbors, largest=False))
-    distance = torch.cat([block.values for block in found]).clamp(min=0)
-    index = torch.cat([block.indices for block in found])
-    return distance / (2 if metric == "cosine" else 1), index
-
-
-def anchor_edges(distance, index, fraction, local):
-    """Keep the most trusted edges of a graph of nearest neighbours.
-
-    Parameters
-    ----------
-    distance, index : Tensors of shape (n, m)
-        The graph, as :func:`nearest_neighbors` returns it.
-    fraction : float
-        Share of the edges that is kept.
-    local : bool
-        Whether distances are measured against those of both ends to their last
-        neighbours. Otherwise dense clusters get nearly all anchors: on MNIST
-        half of them would be ones, and one in a hundred a five.
-
-    Returns
-    -------
-    anchors : Tensor of shape (n, m)
-        ``index`` where the edge is kept, -1 elsewhere.
-    """
-    if distance.numel() == 0:
-        return index
-    if local:
-        scale = distance[:, -1].clamp(min=torch.finfo(distance.dtype).tiny)
-        scale = scale.sqrt()
-        distance = distance / scale[:, None] / scale[index]
-    n_kept = max(1, round(fraction * distance.numel()))
-    kept = distance.flatten().argsort(stable=True)[:n_kept]
-    anchors = torch.full_like(index, -1).flatten()
-    anchors[kept] = index.flatten()[kept]
-    return anchors.view_as(index)
-
-
-def anchor_mask(anchors, n):
-    """Symmetric boolean ``(n, n)`` matrix of the pairs of an edge list."""
-    rows = torch.arange(len(anchors), device=anchors.device)[:, None]
-    kept = anchors >= 0
-    mask = torch.zeros(n, n, dtype=torch.bool, device=anchors.device)
-    mask[rows.expand_as(anchors)[kept], anchors[kept]] = True
-    return mask | mask.T
-
-
-class _AnchorOrder:
-    """Permutations in which rows stand beside some of their anchors.
-
-    In a random order the two ends of an edge share a batch with probability
-    B / n: most of the graph would never be seen.
-
-    Parameters
-    ----------
-    anchors : Tensor of shape (n, m)
-        Neighbours of each row, -1 for none.
-    group : int, default=8
-        Largest number of rows that are kept together.
-    """
-
-    def __init__(self, anchors, group=8):
-        self.anchors = [[j for j in row if j >= 0] for row in anchors.tolist()]
-        self.group = group
-
-    def __call__(self, generator):
-        """Take rows at random, each with its anchors that are still free."""
-        free = [True] * len(self.anchors)
-        order = []
-        for i in torch.randperm(len(free), generator=generator).tolist():
-            if not free[i]:
-                continue
-            near = [j for j in self.anchors[i] if free[j]][: self.group - 1]
-            for j in (i, *near):
-                free[j] = False
-                order.append(j)
-        return torch.tensor(order)
-
-
-class _DiscriminativeLoss(nn.Module):
-    """Eq. 6, Eq. 8 or Eq. 11, all as losses.
+class _DiscriminativeLoss(Criterion):
+    """The terms of Eq. 6, Eq. 8 or Eq. 11 that are about directions, all as losses.
 
     Labels are kept for every training row, and with ``anchors`` their neighbours.
 
@@ -172,6 +69,8 @@ class _DiscriminativeLoss(nn.Module):
         The edge list of the whole data.
     """
 
+    compares_rows = True
+
     def __init__(self, weights, batch_anchors, alpha, centers, n, anchors=None):
         super().__init__()
         self.weights = weights
@@ -185,17 +84,14 @@ class _DiscriminativeLoss(nn.Module):
     def _mask(self, x, index):
         """Anchor pairs of a batch."""
         if self.anchors is None:
-            return anchor_mask(self.batch_anchors(whole_batch(x)), len(index))
+            return anchor_mask(self.batch_anchors(x), len(index))
         position = self.position
         position[index] = torch.arange(len(index), device=x.device)
         mask = anchor_mask(position[self.anchors[index]], len(index))  # -1 stays -1
         position[index] = -1
         return mask
 
-    def _term(self, name, output, x, index):
-        if name == "reconstruction":
-            return (output.reconstruction - x).square().sum(1).mean()
-        z, index = whole_batch(output.embedding), whole_batch(index)
+    def _term(self, name, z, x, index):
         labels, k = self.labels[index], len(self.centers)
         if name == "clustering":
             return spherical_kmeans_loss(z, self.centers, labels)
@@ -206,9 +102,8 @@ class _DiscriminativeLoss(nn.Module):
         return between_cluster_loss(z, labels, k)
 
     def forward(self, output, x, index):
-        """The terms, weighted."""
         return {
-            name: weight * self._term(name, output, x, index)
+            name: weight * self._term(name, output.embedding, x, index)
             for name, weight in self.weights.items()
         }
 
@@ -219,13 +114,16 @@ class _Alternate(Callback):
     Parameters
     ----------
     run : Run
+    loss : _DiscriminativeLoss
+        Takes the labels and centroids.
     tol : float
         The phase ends when the mean cosine to the centroids (Eq. 7) changes by
         less between epochs. 0 never stops.
     """
 
-    def __init__(self, run, tol):
+    def __init__(self, run, loss, tol):
         self.run = run
+        self.loss = loss
         self.tol = tol
 
     def on_train_begin(self, net, **kwargs):
@@ -242,15 +140,14 @@ class _Alternate(Callback):
             raise StopTraining
 
     def _update(self, net):
-        module, loss = net.module_, net.criterion_
+        module, loss = net.module_, self.loss
         directions = self.run.apply(module.direct)
         labels, cosine = nearest_direction(directions, module.centers)
         counts = torch.bincount(labels, minlength=len(module.centers))
-        dead = (counts == 0).nonzero().flatten().tolist()
-        # A dead cluster starts again on the row that fits its own worst.
-        for cluster, row in zip(dead, cosine.argsort(), strict=False):
-            labels[row] = cluster
-        self.run.n_reseeded += len(dead)
+        empty = (counts == 0).nonzero().flatten()
+        if len(empty):
+            labels[rows_to_reseed_from(-cosine, len(empty))] = empty
+            self.run.n_reseeded += len(empty)
         module.centers.copy_(mean_directions(directions, labels, module.centers))
         loss.centers.copy_(module.centers)
         n_changed = int((loss.labels != labels).sum())
@@ -504,7 +401,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             return AUTO_DIMENSIONS * self.n_clusters
         return self.latent_dim
 
-    def _rate(self):
+    def _first_lr(self):
         if self.lr is None:
             return CONV_RATE if self.architecture == "conv" else DENSE_RATE
         return self.lr
@@ -519,12 +416,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
                 image_shape=self.image_shape,
             )
         return SphericalAutoencoder, {
+            **self._network_arguments(n_features),
             "n_clusters": self.n_clusters,
-            "n_features": n_features,
             "latent_dim": self._width(),
             "architecture": architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "precision": self.precision,
         }
 
     def _edges(self, x):
@@ -539,64 +434,53 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             # A random perceptron gives all rows nearly one direction, and groups that
             # leave it together stay together: for aligned codes |cosine| has no way
             # back. Batch normalisation, of "conv", spreads them by itself.
-            set_units(run)
+            standardize_data(run)
             whiten_code(run)
-        stages = CONV_STAGES if self.architecture == "conv" else DENSE_STAGES
         anchors = self._edges(run.rows.X) if self.anchors == "data" else None
-        order = None if anchors is None else _AnchorOrder(anchors)
-        loss = partial(
-            _DiscriminativeLoss,
-            batch_anchors=self._edges,
-            alpha=self.alpha,
-            centers=run.module.centers,
-            n=len(run.rows),
-            anchors=anchors,
-        )
-        reconstruction = {"reconstruction": self.reconstruction_weight}
-        yield Phase(
-            "pretrain",
-            loss({"discrimination": 1.0, **reconstruction}),
-            self.pretrain_epochs,
-            callbacks=[CosineDecay(self.pretrain_epochs)],
-            order=order,
-        )
+        phase = partial(self._phase, run, anchors)
+        yield phase("pretrain", self.pretrain_epochs, {"discrimination": 1.0})
         directions = run.apply(run.module.direct)
         run.module.centers.copy_(
             spherical_kmeans(directions, self.n_clusters, run.random_state)
         )
         one = min(self.stage_one_epochs, self.max_epochs)
-        two = self.max_epochs - one
         weights = {"clustering": 1.0, "discrimination": self.discriminative_weight}
-        yield Phase(
-            "stage I",
-            loss({**weights, **reconstruction}),
-            one,
-            lr=stages * self._rate(),
-            callbacks=[CosineDecay(one), _Alternate(run, self.tol)],
-            order=order,
-        )
+        yield phase("stage I", one, weights)
         weights = {
             "clustering": 1.0,
             "within": self.within_weight,
             "between": self.between_weight,
         }
-        yield Phase(
-            "stage II",
-            loss({**weights, **reconstruction}),
-            two,
-            lr=stages * self._rate(),
-            callbacks=[CosineDecay(two), _Alternate(run, self.tol)],
+        yield phase("stage II", self.max_epochs - one, weights)
+
+    def _phase(self, run, anchors, name, epochs, weights):
+        """A phase with the given terms, beside the reconstruction error."""
+        loss = _DiscriminativeLoss(
+            weights, self._edges, self.alpha, run.module.centers, len(run.rows), anchors
+        )
+        callbacks, lr = [CosineDecay(epochs)], None
+        if "clustering" in weights:
+            callbacks.append(_Alternate(run, loss, self.tol))
+            conv = self.architecture == "conv"
+            lr = (CONV_STAGES if conv else DENSE_STAGES) * self._first_lr()
+        in_groups = anchors is not None and "discrimination" in weights
+        return Phase(
+            name,
+            CombinedCriterion(loss, SquaredError(self.reconstruction_weight)),
+            epochs,
+            lr=lr,
+            callbacks=callbacks,
+            order=NeighborOrder(anchors) if in_groups else None,
         )
 
     def _keep(self, run):
         super()._keep(run)
         self._n_features_out = self._width()
-        self.cluster_centers_ = run.module.centers.cpu().numpy().copy()
 
-    def _objective(self, net, X):
+    def _objective(self, fitted, X):
         """Eq. 11 over all rows: no mean of something that each row has."""
-        module = net.module_
-        directions, error = net.apply(
+        module = fitted.module_
+        directions, error = fitted.apply(
             lambda x: (module.direct(x), (self._reconstruct(module, x) - x).square()),
             X,
         )
@@ -618,7 +502,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     # --- the predict path -----------------------------------------------------
 
     def _assign(self, module, x):
-        return smallest(-module.direct(x) @ module.centers.T)
+        return index_of_smallest(-module.direct(x) @ module.centers.T)
 
     def _embed(self, module, x):
         return module.direct(x)

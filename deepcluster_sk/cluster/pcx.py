@@ -5,27 +5,22 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._estimator._base import (
-    BaseDeepClusterer,
-    DecoderMixin,
-    Run,
-    smallest,
-)
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._estimator._partial_fit import PartialFitMixin
 from deepcluster_sk._training._callbacks import StopOnPlateau
-from deepcluster_sk._training._net import Rows, is_streamed
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.exceptions import ConvergenceError
-from deepcluster_sk.initialization._centers import (
+from deepcluster_sk.criteria import Criterion
+from deepcluster_sk.initialization import (
     START_ROWS,
-    hiding,
+    masking_noise,
     place_centers,
     pretraining,
 )
@@ -35,8 +30,8 @@ from deepcluster_sk.losses import (
     kmeans_loss,
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
-from deepcluster_sk.parallel import of_the_first, whole_batch
-from deepcluster_sk.solvers._warnings import quiet
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.solvers._warnings import ignored_warnings
 
 TINY = 1e-12
 
@@ -73,11 +68,12 @@ def running_averages(centers, sizes, embedding, labels, decay):
     )
 
 
-class _ExemplarLoss(nn.Module):
+class _ExemplarLoss(Criterion):
     """Eq. 9, and the moving averages that follow each batch (Algorithm 1).
 
     Its buffers hold no more than a batch: how often each cluster was chosen in the
-    present epoch, and the codes of the last batch, where dead clusters start again.
+    present epoch, and the codes of the last batch, which empty clusters are re-seeded
+    from.
 
     Parameters
     ----------
@@ -86,9 +82,9 @@ class _ExemplarLoss(nn.Module):
         η1 and η2.
     smoothing : float or None
         ε of Eq. 14; None weights all samples alike.
-    decay : float or None
-        κ; None leaves the centroids where they are.
-    first : Tensor of shape (n,) or None
+    decay : float
+        κ.
+    fixed_labels : Tensor of shape (n,) or None
         Clusters in which the training rows stay; -1, as None, for the nearest one.
     """
 
@@ -99,10 +95,10 @@ class _ExemplarLoss(nn.Module):
         entropy_weight,
         smoothing,
         decay,
-        first=None,
+        fixed_labels=None,
     ):
         super().__init__()
-        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("fixed_labels", fixed_labels, persistent=False)
         self.clustering_weight = clustering_weight
         self.entropy_weight = entropy_weight
         self.smoothing = smoothing
@@ -110,32 +106,38 @@ class _ExemplarLoss(nn.Module):
         self.register_buffer("counts", torch.zeros(n_clusters, dtype=torch.long))
         self.last = None
 
+    def _labels(self, output, index):
+        labels = output.assignment.detach().argmax(1)
+        if self.fixed_labels is None:
+            return labels
+        fixed = self.fixed_labels[index]
+        return torch.where(fixed < 0, labels, fixed)
+
     def forward(self, output, x, index):
-        """The three terms, weighted."""
-        module = output.module
-        centers, sizes = module.centers, module.sizes
-        embedding, labels = output.embedding, output.assignment.detach().argmax(1)
-        if self.first is not None:
-            first = self.first[index]
-            labels = torch.where(first < 0, labels, first)
+        module, embedding = output.module, output.embedding
         weights = None
         if self.smoothing is not None:
-            weights = inverse_size_weights(sizes, self.smoothing)
-        terms = {
+            weights = inverse_size_weights(module.sizes, self.smoothing)
+        distance = kmeans_loss(
+            embedding, module.centers, self._labels(output, index), weights
+        )
+        return {
             "reconstruction": module.relative_error(x, embedding, "mean"),
-            "clustering": self.clustering_weight
-            * kmeans_loss(embedding, centers, labels, weights),
+            "clustering": self.clustering_weight * distance,
             "entropy": self.entropy_weight * assignment_entropy(output.assignment),
         }
-        with torch.no_grad():
-            embedding, labels = whole_batch(embedding.detach()), whole_batch(labels)
-            self.counts += torch.bincount(labels, minlength=len(centers))
-            if self.decay is not None:
-                self.last = embedding, labels
-                moved = running_averages(centers, sizes, *self.last, self.decay)
-                centers.copy_(moved[0])
-                sizes.copy_(moved[1])
-        return terms
+
+    def observe(self, output, x, index):
+        """Move centroids and sizes (Eq. 6, 7 and 13)."""
+        module = output.module
+        embedding, labels = output.embedding.detach(), self._labels(output, index)
+        self.counts += torch.bincount(labels, minlength=len(module.centers))
+        self.last = embedding, labels
+        centers, sizes = running_averages(
+            module.centers, module.sizes, embedding, labels, self.decay
+        )
+        module.centers.copy_(centers)
+        module.sizes.copy_(sizes)
 
 
 def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, rounds=5):
@@ -165,7 +167,7 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
     codes, weights = codes.detach().cpu().numpy(), None
     for _ in range(rounds):
         kmeans = KMeans(n_clusters, n_init=10, random_state=random_state)
-        with quiet(ConvergenceWarning):
+        with ignored_warnings(ConvergenceWarning):
             labels = kmeans.fit_predict(codes, sample_weight=weights)
         counts = np.bincount(labels, minlength=n_clusters) / len(codes)
         sizes = torch.from_numpy(batch_size * counts)
@@ -174,14 +176,14 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
     return centers, torch.from_numpy(labels.astype(np.int64))
 
 
-class _ReviveClusters(Callback):
-    """Now and then, start clusters that no sample chose again.
+class _ReseedClusters(Callback):
+    """Now and then, re-seed clusters that no sample chose.
 
     Parameters
     ----------
     run : Run
     after : int, default=0
-        Rows that must have been seen before a cluster counts as dead. It is looked
+        Rows that must have been seen before a cluster counts as empty. It is looked
         for at the end of epochs.
     """
 
@@ -190,25 +192,25 @@ class _ReviveClusters(Callback):
         self.after = after
 
     def on_epoch_end(self, net, **kwargs):
-        """Put each dead centroid on one of the codes farthest from theirs."""
+        """Move each empty centroid to one of the codes farthest from theirs."""
         module, loss = net.module_, net.criterion_
         net.history.record("n_used", int((loss.counts > 0).sum()))
         if loss.counts.sum() < self.after:
             return
-        dead = (loss.counts == 0).nonzero().flatten()
-        if loss.last is not None and len(dead):
+        empty = (loss.counts == 0).nonzero().flatten()
+        if loss.last is not None and len(empty):
             embedding, labels = loss.last
             distance = (embedding - module.centers[labels]).square().sum(1)
-            far = distance.argsort(descending=True)[: len(dead)]
+            far = rows_to_reseed_from(distance, len(empty))
             far = far[distance[far] > 0]
-            dead = dead[: len(far)]
-            module.centers[dead] = embedding[far]
-            module.sizes[dead] = module.sizes.mean()
-            self.run.n_reseeded += len(dead)
+            empty = empty[: len(far)]
+            module.centers[empty] = embedding[far]
+            module.sizes[empty] = module.sizes.mean()
+            self.run.n_reseeded += len(empty)
         loss.counts.zero_()
 
 
-class PCX(DecoderMixin, BaseDeepClusterer):
+class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
     """PC-X: an autoencoder that decodes each code together with its centroid.
 
     Minimises the reconstruction error of ``g(h(z, μ))``, where μ is the centroid
@@ -260,16 +262,10 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         κ, in [0, 1): how much of centroids and sizes each batch keeps.
     temperature : float, default=5.0
         τ of Eq. 2, above 0: the larger, the harder the soft assignment.
-    integrate_centroids : bool, default=True
-        Whether codes are decoded together with their centroid. False is the
-        ablation "no CI" of Table 6.
-    update : {"ema", "none"}, default="ema"
-        Whether centroids follow the codes, or stay where they start: the ablation
-        "Fix" of Table 6.
-    dropout : float, default=0.2
-        Share of the values of a row that are hidden from the network in training, in
-        [0, 1): they are set to the median of their feature. The network is to
-        reconstruct them too, and to put the row where its cluster is without them.
+    mask_rate : float, default=0.2
+        Share of the values of a row that are masked in training, in [0, 1): they are
+        set to the median of their feature. The network is to reconstruct them too,
+        and to put the row where its cluster is without them.
     pretrain_epochs : int, default=100
         Epochs of reconstruction alone before the centroids are placed.
     init : {"mixture", "k-means"}, default="mixture"
@@ -387,7 +383,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     (5, 3)
     """
 
-    _streams: ClassVar[bool] = True
+    _out_of_core: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -397,10 +393,8 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         "size_smoothing": [Interval(numbers.Real, 0, None, closed="neither")],
         "decay": [Interval(numbers.Real, 0, 1, closed="left")],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
-        "integrate_centroids": ["boolean"],
-        "update": [StrOptions({"ema", "none"})],
         "init": [StrOptions({"mixture", "k-means"})],
-        "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
+        "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -419,9 +413,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         size_smoothing=5.0,
         decay=0.995,
         temperature=5.0,
-        integrate_centroids=True,
-        update="ema",
-        dropout=0.2,
+        mask_rate=0.2,
         pretrain_epochs=100,
         init="mixture",
         max_epochs=60,
@@ -450,9 +442,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.size_smoothing = size_smoothing
         self.decay = decay
         self.temperature = temperature
-        self.integrate_centroids = integrate_centroids
-        self.update = update
-        self.dropout = dropout
+        self.mask_rate = mask_rate
         self.pretrain_epochs = pretrain_epochs
         self.init = init
         self.max_epochs = max_epochs
@@ -468,61 +458,53 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    # --- the network and its training -----------------------------------------
-
     def _module_spec(self, n_features):
         return ExemplarAutoencoder, {
             "n_clusters": self.n_clusters,
-            "integrate_centroids": self.integrate_centroids,
             "temperature": self.temperature,
-            "n_features": n_features,
-            "latent_dim": self.latent_dim,
-            "architecture": self.architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "image_shape": self.image_shape,
-            "precision": self.precision,
+            **self._network_arguments(n_features),
         }
 
-    def _smoothing(self):
-        return self.size_smoothing if self.imbalanced else None
-
-    def _loss(self, burn_in=False, first=None):
+    def _criterion(self, burn_in=False, fixed_labels=None):
+        weighted = self.imbalanced and not burn_in
         return _ExemplarLoss(
             self.n_clusters,
             self.clustering_weight,
             entropy_weight=0.0 if burn_in else self.entropy_weight,
-            smoothing=None if burn_in else self._smoothing(),
-            decay=self.decay if self.update == "ema" else None,
-            first=first,
+            smoothing=self.size_smoothing if weighted else None,
+            decay=self.decay,
+            fixed_labels=fixed_labels,
         )
 
     def _start(self, run):
         """Pretrain, then place the centroids; returns the rows' first clusters."""
-        module, rows = run.module, run.rows
-        n = len(rows)
-        index = torch.from_numpy(run.random_state.permutation(n)[:START_ROWS]).sort()
-        sample = rows
-        if n > START_ROWS or is_streamed(rows.X):
-            sample = Rows(rows[index.values].cpu().numpy(), rows.device)
-        part = Run(run.net, sample, None, run.random_state, (), 0)
-        if module.fusion is not None:
-            # Untrained, so that it is a no-op when the centroids come in.
-            module.fusion.requires_grad_(False)
-        yield from pretraining(part, self.pretrain_epochs, "end-to-end", self.dropout)
-        if module.fusion is not None:
-            module.fusion.requires_grad_(True)
-        batch_size = n / -(-n // self.batch_size)
+        part, index = run.sample(START_ROWS)
+        # Untrained, so that it is a no-op when the centroids come in.
+        run.module.freeze_fusion()
+        yield from pretraining(part, self.pretrain_epochs, "end-to-end", self.mask_rate)
+        run.module.freeze_fusion(False)
+        labels = self._place_centroids(part, len(run.rows))
+        if self.init == "k-means":
+            return None
+        first = torch.full((len(run.rows),), -1, dtype=torch.int32, device=index.device)
+        first[index] = labels.int()
+        return first
+
+    def _place_centroids(self, run, n_rows):
+        """Place the centroids by the code of some rows; returns their clusters."""
+        module = run.module
+        batch_size = n_rows / -(-n_rows // self.batch_size)
         if self.imbalanced and self.init == "k-means":
             centers, labels = weighted_kmeans(
-                part.apply(module.encode),
+                run.apply(module.encode),
                 self.n_clusters,
                 run.random_state,
                 self.size_smoothing,
                 batch_size,
             )
         else:
-            centers, labels = place_centers(part, self.n_clusters, self.init)
-        codes = part.apply(module.encode)
+            centers, labels = place_centers(run, self.n_clusters, self.init)
+        codes = run.apply(module.encode)
         module.centers.copy_(centers)
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
@@ -532,129 +514,36 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         module.centers.mul_(module.code_scale)
         share = labels.bincount(minlength=self.n_clusters) / len(codes)
         module.sizes.copy_(batch_size * share)
-        if self.init == "k-means":
-            return None
-        first = torch.full((n,), -1, dtype=torch.int32, device=labels.device)
-        first[index.values.to(labels.device)] = labels.int()
-        return first
+        return labels
 
     def _phases(self, run):
         first = yield from self._start(run)
-        stop = [_ReviveClusters(run), StopOnPlateau(self.tol)]
+        callbacks = [_ReseedClusters(run), StopOnPlateau(self.tol)]
         burn_in = min(self.burn_in_epochs, self.max_epochs)
-        loss = self._loss(burn_in=True, first=first)
-        yield self._phase(run, "burn-in", loss, burn_in, stop)
-        yield self._phase(
-            run, "exemplars", self._loss(), self.max_epochs - burn_in, stop
-        )
+        loss = self._criterion(burn_in=True, fixed_labels=first)
+        yield self._phase(run, "burn-in", loss, burn_in, callbacks)
+        epochs = self.max_epochs - burn_in
+        yield self._phase(run, "exemplars", self._criterion(), epochs, callbacks)
 
     def _phase(self, run, name, loss, epochs, callbacks):
-        """A phase whose input has gaps, as in pretraining."""
-        hide = hiding(run.module, self.dropout)
-        return Phase(name, loss, epochs, callbacks=callbacks, corrupt=hide)
+        """A phase with masked input, as in pretraining."""
+        mask = masking_noise(run.module, self.mask_rate)
+        return Phase(name, loss, epochs, callbacks=callbacks, corrupt=mask)
+
+    def _partial_phase(self, run, criterion):
+        loss = self._criterion() if criterion is None else criterion
+        reseed = _ReseedClusters(run, after=START_ROWS)
+        return self._phase(run, "stream", loss, 1, [reseed])
 
     def _keep(self, run):
         super()._keep(run)
-        self._read_module()
-
-    def _read_module(self):
-        """Copy what users look at out of the module."""
-        module, net = self.module_, self.net_
-        self.cluster_centers_ = module.centers.cpu().numpy().copy()
+        module = run.module
         self.cluster_sizes_ = module.sizes.cpu().numpy().copy()
-        exemplars = net.apply(module.decode, self.cluster_centers_)
+        exemplars = run.net.apply(module.decode, self.cluster_centers_)
         self.exemplars_ = exemplars.cpu().numpy()
 
-    # --- streams --------------------------------------------------------------
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Train on one batch of a stream: one pass over its rows.
-
-        The first call, on an estimator that is not fitted, pretrains on its batch
-        and places the centroids, so it should bring at least some hundred rows. There
-        is no burn-in. After ``fit``, training continues from where it ended, with a new
-        optimizer, as it does after ``deepcluster_sk.load``. ``checkpoint`` is for
-        ``fit`` alone.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of the stream; the first time at least ``n_clusters`` of them. More
-            than ``batch_size`` rows are split.
-        y : Ignored
-            Present for API consistency.
-
-        Returns
-        -------
-        self : object
-            The estimator, fitted to the stream so far.
-
-        Raises
-        ------
-        ValueError
-            If X or a parameter is refused; what was fitted before stays.
-        ConvergenceError
-            If a loss term or the embedding is no longer finite. The estimator is
-            then left unfitted.
-        """
-        first = not self.__sklearn_is_fitted__()
-        try:
-            self._partial_fit(X, first)
-        except BaseException as error:
-            if first or isinstance(error, ConvergenceError):
-                self._forget()
-            raise
-        return self
-
-    def _partial_fit(self, X, first):
-        X = self._validate_training_data(X) if first else self._check_data(X)
-        rows = self._rows(X)
-        self._check_same_call(X, None, rows)
-        if first or self.net_.optimizer_ is None:
-            run = self._begin_stream(rows, first)
-        else:
-            run = self._stream_run(self.net_, rows)
-            self._train_stream(run, run.net.criterion_)
-        self._evaluate(run)
-        self.net_, self.module_ = run.net, run.module
-        self.history_, self.n_iter_ = run.history, run.n_iter
-        self.objective_, self.labels_ = run.objective, run.labels
-        self._n_features_out = self.latent_dim
-        self._read_module()
-
-    def _stream_run(self, net, rows):
-        """A run that goes on where the fitted estimator, if it is one, stopped."""
-        private = np.random.RandomState(net.seed)
-        run = Run(net, rows, None, private, self.callbacks or (), self.verbose)
-        run.history = list(getattr(self, "history_", ()))
-        run.n_iter = getattr(self, "n_iter_", 0)
-        return run
-
-    def _begin_stream(self, rows, first):
-        """Make a net that keeps its optimizer, started or filled, and train it."""
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        net = self._make_net(rows.X.shape[1], rows.device, of_the_first(seed))
-        run = self._stream_run(net, rows)
-        if first:
-            for phase in self._start(run):
-                run.train(phase)
-        else:
-            net.module_.load_state_dict(self.module_.state_dict())
-        self._train_stream(run, self._loss())
-        return run
-
-    def _train_stream(self, run, loss):
-        """Train for one pass; clusters that no one chose for long start again."""
-        revive = _ReviveClusters(run, after=START_ROWS)
-        run.train(self._phase(run, "stream", loss, 1, [revive]))
-        run.net.callbacks_ = []  # they hold the rows, and this net is kept
-        self._warn_of_reseeding(run, stacklevel=6)
-
-    # --- the predict path -----------------------------------------------------
-
     def _assign(self, module, x):
-        return smallest(module.distances(module.encode(x)))
+        return index_of_smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
         output = module(x)
@@ -667,18 +556,3 @@ class PCX(DecoderMixin, BaseDeepClusterer):
             + self.clustering_weight * distance
             + self.entropy_weight * torch.special.entr(output.assignment).sum(1)
         )
-
-    def predict_proba(self, X):
-        """Soft assignment of the rows of X: λ of Eq. 2.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            New data, or the training data.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_clusters), float32
-            Rows sum to 1; the largest entry is at the cluster of ``predict``.
-        """
-        return self._map(lambda module, x: module.assignment(module.encode(x)), X)

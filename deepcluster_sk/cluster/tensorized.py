@@ -13,44 +13,20 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk._estimator._base import (
-    BaseDeepClusterer,
-    ReconstructionMixin,
-    add_noise,
-)
+from deepcluster_sk._estimator._mixins import ReconstructionMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer, add_noise
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.losses import simplex_projection, tensorized_cost
-from deepcluster_sk.modules import (
-    StackedMLP,
-    StackedModule,
-    StackedProjection,
-    TensorizedModule,
-    build_autoencoder,
-)
-from deepcluster_sk.parallel import whole_batch
+from deepcluster_sk.criteria import Criterion
+from deepcluster_sk.losses import simplex_projection
+from deepcluster_sk.modules import build_tensorized_autoencoder
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._local_pca import local_pca
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 
 
-def _build(
-    n_clusters, n_features, latent_dim, architecture, hidden, image_shape, penalty
-):
-    """Make the k autoencoders: orthogonal projections where everything is linear."""
-    if architecture == "mlp" and len(hidden) == 0:
-        stack = StackedProjection(n_clusters, n_features, latent_dim)
-    elif architecture == "mlp":
-        stack = StackedMLP(n_clusters, n_features, latent_dim, hidden)
-    else:
-        build = partial(
-            build_autoencoder, n_features, latent_dim, architecture, hidden, image_shape
-        )
-        stack = StackedModule(n_clusters, build)
-    return TensorizedModule(n_clusters, n_features, stack, penalty)
-
-
-class _TensorizedLoss(nn.Module):
+class _TensorizedLoss(Criterion):
     """Eq. 2 for the present assignment S, which each batch then updates.
 
     S is kept for every training row. As in the authors' code the loss uses S as it
@@ -82,23 +58,21 @@ class _TensorizedLoss(nn.Module):
 
     def forward(self, output, x, index):
         old = self.assignment[index]  # (n, k)
-        cost = tensorized_cost(
-            output.embedding, output.reconstruction, x, self.penalty
-        )  # (n, k)
+        cost = output.cost_of(x)  # (n, k)
         code = -self.penalty * output.embedding.square().sum(-1).T
-        terms = {
+        return {
             "reconstruction": (old * (cost - code)).sum(1).mean(),
             "code": (old * code).sum(1).mean(),
         }
-        with torch.no_grad():
-            index, x, cost = map(whole_batch, (index, x, cost))
-            old = self.assignment[index]
-            new = self._updated(old, cost)
-            self.assignment[index] = new
-            self.sums += new.T @ x
-            self.counts += new.sum(0)
-            self.n_changed += (new.argmax(1) != old.argmax(1)).sum()
-        return terms
+
+    def observe(self, output, x, index):
+        """Assign the rows of the batch anew."""
+        old = self.assignment[index]
+        new = self._updated(old, output.cost)
+        self.assignment[index] = new
+        self.sums += new.T @ x
+        self.counts += new.sum(0)
+        self.n_changed += (new.argmax(1) != old.argmax(1)).sum()
 
     def _updated(self, old, cost):
         if self.update == "none":
@@ -113,7 +87,12 @@ class _TensorizedLoss(nn.Module):
 
 
 class _MoveCenters(Callback):
-    """After each epoch, put the centres at the weighted means and revive the dead."""
+    """After each epoch, move the centres to the weighted means; re-seed empty clusters.
+
+    Parameters
+    ----------
+    run : Run
+    """
 
     def __init__(self, run):
         self.run = run
@@ -121,26 +100,25 @@ class _MoveCenters(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Move the centres and start the sums again."""
         module, loss = net.module_, net.criterion_
-        dead = (loss.counts < 0.5).nonzero().flatten().tolist()
-        alive = loss.counts.clamp(min=0.5)[:, None]
-        module.centers.copy_(
-            torch.where(loss.counts[:, None] < 0.5, module.centers, loss.sums / alive)
-        )
-        if dead:
-            self._reseed(dead, module, loss)
+        is_empty = loss.counts < 0.5
+        means = loss.sums / loss.counts.clamp(min=0.5)[:, None]
+        module.centers.copy_(torch.where(is_empty[:, None], module.centers, means))
+        empty = is_empty.nonzero().flatten()
+        if len(empty):
+            self._reseed(empty, module, loss)
         net.history.record("n_changed", int(loss.n_changed))
         net.history.record("hardness", float(loss.assignment.max(1).values.mean()))
         for buffer in (loss.sums, loss.counts, loss.n_changed):
             buffer.zero_()
 
-    def _reseed(self, dead, module, loss):
-        """Put each dead cluster on one of the rows that are fitted worst."""
+    def _reseed(self, empty, module, loss):
+        """Move each empty cluster to one of the rows that are fitted worst."""
         cost = self.run.apply(lambda x: module.choose(x)[1])
-        for cluster, row in zip(dead, cost.argsort(descending=True), strict=False):
-            module.centers[cluster] = self.run.rows[row]
-            loss.assignment[row] = 0
-            loss.assignment[row, cluster] = 1
-        self.run.n_reseeded += len(dead)
+        rows = rows_to_reseed_from(cost, len(empty))
+        module.centers[empty] = self.run.rows[rows]
+        loss.assignment[rows] = 0
+        loss.assignment[rows, empty] = 1
+        self.run.n_reseeded += len(empty)
 
 
 class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
@@ -373,17 +351,15 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         return self.n_init
 
     def _module_spec(self, n_features):
-        return _build, {
+        return build_tensorized_autoencoder, {
             "n_clusters": self.n_clusters,
             "n_features": n_features,
             "latent_dim": self.latent_dim,
             "architecture": self.architecture,
-            "hidden": self._hidden(),
+            "hidden_layer_sizes": self._hidden(),
             "image_shape": self.image_shape,
             "penalty": self.penalty,
         }
-
-    # --- validation -----------------------------------------------------------
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
@@ -528,15 +504,12 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
 
     def _keep(self, run):
         super()._keep(run)
-        self.cluster_centers_ = run.module.centers.cpu().numpy()
         if self._is_linear():
             with torch.no_grad():
                 self.components_ = run.module.stack.basis().cpu().numpy()
 
-    def _remedy(self):
-        return "Scale the data" if self._uses_exact_solver() else super()._remedy()
-
-    # --- the predict path: everything goes through the chosen cluster ----------
+    def _advice(self):
+        return "Scale the data" if self._uses_exact_solver() else super()._advice()
 
     def _assign(self, module, x):
         label, cost, _, _ = module.choose(x)

@@ -1,13 +1,18 @@
 """Deep transform learning with a subspace term: Z = T3 ReLU(T2 ReLU(T1 x))."""
 
 import numbers
+from copy import copy
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from deepcluster_sk._estimator._solver_base import BaseSolvedClusterer
-from deepcluster_sk.cluster._subspace_rule import SubspaceRuleMixin
+from deepcluster_sk._estimator._solver_base import BaseSolverClusterer
+from deepcluster_sk.cluster._linear_subspaces import (
+    LinearSubspacesMixin,
+    SubspaceSolution,
+)
 from deepcluster_sk.solvers import (
     nonnegative_code,
     subspace_code,
@@ -16,6 +21,8 @@ from deepcluster_sk.solvers import (
 )
 from deepcluster_sk.solvers._local_pca import leading_directions
 from deepcluster_sk.solvers._subspaces import (
+    affinity,
+    cut,
     expression_penalty,
     relative_weight,
     self_expression_of,
@@ -23,7 +30,26 @@ from deepcluster_sk.solvers._subspaces import (
 )
 
 
-class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
+@dataclass
+class _Solution(SubspaceSolution):
+    """Layers of transforms of unit-norm rows, and subspaces of their last outputs."""
+
+    transforms: list | None = None
+
+    def inputs(self, X):
+        """What the first layer sees of each row."""
+        return unit_rows(self.project(X))
+
+    def embed(self, X):
+        """Output of the last layer."""
+        return _layers(self.inputs(X), self.transforms)[-1]
+
+    def rows_in_subspaces(self, X):
+        """Outputs at unit norm."""
+        return unit_rows(self.embed(X))
+
+
+class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
     """Deep transform learning with a subspace clustering term.
 
     Learns transforms T_1 .. T_L that make the data easy to express by itself. In
@@ -150,8 +176,9 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     (90, 10)
     """
 
+    _solution_class: ClassVar[type] = _Solution
     _parameter_constraints: ClassVar[dict] = {
-        **BaseSolvedClusterer._parameter_constraints,
+        **BaseSolverClusterer._parameter_constraints,
         "n_layers": [Interval(numbers.Integral, 1, None, closed="left")],
         "latent_dim": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "affine": ["boolean", StrOptions({"auto"})],
@@ -197,45 +224,32 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _rows(self, X):
+    def _prepare(self, X):
         """Unit-norm rows in the span of the leading singular vectors."""
-        rows = super()._rows(X)
-        # Squares of what is left neither vanish nor overflow.
+        rows = super()._prepare(X)
         size = np.abs(rows.X).max()
-        rows.scale = 1 / size if size > 0 else 1.0
-        rows.projection = None
-        self._find_coordinates(rows)
-        Z = self._coordinates(rows, rows.X)
+        rows.start = start = self._coordinates_of(rows.X, 1 / size if size > 0 else 1.0)
+        Z = start.coordinates(rows.X)
         if self.latent_dim is not None and self.latent_dim < Z.shape[1]:
-            rows.projection = leading_directions(
+            start.projection = leading_directions(
                 Z, self.latent_dim, np.random.RandomState(0)
             )
         return rows
 
-    def _optimize(self, run):
-        module = run.module
-        for name in ("scale", "origin", "constant", "projection"):
-            setattr(module, name, getattr(run.rows, name))
-        learner = _TransformLearner(self, self._project(module, run.rows.X), run)
+    def _solve(self, run):
+        solution, k = copy(run.rows.start), self.n_clusters
+        learner = _TransformLearner(self, solution.inputs(run.rows.X), run)
         run.sweep("sweep", learner.sweep, self.max_epochs, self.tol)
-        module.transforms = learner.transforms
-        self._fit_rule(run, learner.C)
+        solution.transforms = learner.transforms
+        run.affinity = affinity(learner.C, self.keep)
+        labels = cut(run.affinity, k, run.random_state)
+        solution.fit_subspaces(run.rows.X, labels, k, "auto", run.random_state)
+        solution.fit_centers(run.rows.X, k)
+        return solution
 
     def _keep(self, run):
         super()._keep(run)
-        self.transforms_ = run.module.transforms
-
-    # --- the predict path -------------------------------------------------------
-
-    def _project(self, module, x):
-        x = self._coordinates(module, x)
-        return unit_rows(x if module.projection is None else x @ module.projection.T)
-
-    def _embed(self, module, x):
-        return _layers(self._project(module, x), module.transforms)[-1]
-
-    def _subspace_embedding(self, module, x):
-        return unit_rows(self._embed(module, x))
+        self.transforms_ = run.solution.transforms
 
     def transform(self, X):
         """Embed the rows of X by the layers, ``T_2 ReLU(T_1 x)`` for two of them.

@@ -1,1 +1,32 @@
 """Criteria that several methods share: what is minimised."""
+
+from deepcluster_sk.criteria._base import CombinedCriterion, Criterion
+from deepcluster_sk.criteria._companions import (
+    COMPANION_CONSTRAINTS,
+    Companion,
+    check_blocks,
+    companion_of,
+)
+from deepcluster_sk.criteria._label_memory import LabelMemory
+from deepcluster_sk.criteria._reconstruction import (
+    DenoisingStage,
+    Reconstruction,
+    RelativeReconstruction,
+    SquaredError,
+    drop_values,
+)
+
+__all__ = [
+    "COMPANION_CONSTRAINTS",
+    "CombinedCriterion",
+    "Companion",
+    "Criterion",
+    "DenoisingStage",
+    "LabelMemory",
+    "Reconstruction",
+    "RelativeReconstruction",
+    "SquaredError",
+    "check_blocks",
+    "companion_of",
+    "drop_values",
+]

@@ -3,11 +3,10 @@
 import numbers
 
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
 
+from deepcluster_sk.criteria._base import Criterion
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import cauchy_schwarz_loss
-from deepcluster_sk.parallel import whole_batch
 
 KERNELS = {"naive": gaussian_kernel, "tensor": tensor_kernel}
 WEIGHTINGS = {
@@ -23,7 +22,7 @@ COMPANION_CONSTRAINTS = {
 }
 
 
-class Companion(nn.Module):
+class Companion(Criterion):
     """Unsupervised companion objectives: clusters should separate in every block.
 
     ``weight * sum_b ω(b) d_cs(A, K_b)``, with A the soft assignments, not detached,
@@ -50,14 +49,17 @@ class Companion(nn.Module):
         self.weight = weight
         self.weighting = WEIGHTINGS[weighting]
 
-    def forward(self, output):
-        """The weighted term of a batch."""
-        n_blocks, assignment = len(output.blocks), whole_batch(output.assignment)
-        return self.weight * sum(
+    compares_rows = True
+
+    def forward(self, output, x, index):
+        """The term "companion"."""
+        n_blocks, assignment = len(output.blocks), output.assignment
+        total = sum(
             self.weighting(b, n_blocks)
-            * cauchy_schwarz_loss(assignment, self.kernel(whole_batch(block)))
+            * cauchy_schwarz_loss(assignment, self.kernel(block))
             for b, block in enumerate(output.blocks, start=1)
         )
+        return {"companion": self.weight * total}
 
 
 def companion_of(estimator):

@@ -1,10 +1,9 @@
-"""Criteria that several methods share. Each maps a batch to a dict of loss terms."""
+"""Reconstruction errors, of a whole autoencoder or of one of its stages."""
 
 import torch
-from torch import nn
 
+from deepcluster_sk.criteria._base import Criterion
 from deepcluster_sk.losses import mean_squared_error
-from deepcluster_sk.parallel import own_part, whole_batch
 
 
 def drop_values(x, rate, generator):
@@ -25,7 +24,7 @@ def drop_values(x, rate, generator):
     return x * kept.div_(1 - rate)
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(Criterion):
     """Mean squared reconstruction error, over samples and features.
 
     Parameters
@@ -44,7 +43,26 @@ class Reconstruction(nn.Module):
         return {"reconstruction": self.weight * error}
 
 
-class RelativeReconstruction(nn.Module):
+class SquaredError(Criterion):
+    """Squared reconstruction error, summed over features and averaged over samples.
+
+    Parameters
+    ----------
+    weight : float
+        Multiplies the term.
+    """
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, output, x, index):
+        """The term "reconstruction"."""
+        error = (output.reconstruction - x).square().sum(1).mean()
+        return {"reconstruction": self.weight * error}
+
+
+class RelativeReconstruction(Criterion):
     """Mean squared reconstruction error in the units of a ``CentroidAutoencoder``.
 
     The error is 1 for an autoencoder that always returns the origin, the median of
@@ -57,11 +75,12 @@ class RelativeReconstruction(nn.Module):
         return {"reconstruction": error}
 
 
-class DenoisingStage(nn.Module):
+class DenoisingStage(Criterion):
     """Greedy pretraining of one stage of an autoencoder, as in DEC's authors' code.
 
     The stage's input and its output are both corrupted by dropout, and the stage's
-    own decoder must return the clean input. Other stages get no gradient.
+    own decoder must return the clean input. Other stages get no gradient. One dropout
+    mask is drawn for the whole batch, so the criterion is given all of its rows.
 
     Parameters
     ----------
@@ -72,6 +91,8 @@ class DenoisingStage(nn.Module):
     rate : float
         Share of the values set to zero.
     """
+
+    compares_rows = True
 
     def __init__(self, depth, generator, rate):
         super().__init__()
@@ -91,35 +112,4 @@ class DenoisingStage(nn.Module):
         return {"reconstruction": mean_squared_error(restored, x)}
 
     def _drop(self, x):
-        # One mask for all processes, of which each takes its part.
-        return own_part(drop_values(whole_batch(x), self.rate, self.generator))
-
-
-class LabelMemory(nn.Module):
-    """Label of every training row, and what happened to them lately.
-
-    Part of a criterion that assigns rows as it meets them; ``TrackLabels`` reads it.
-
-    Parameters
-    ----------
-    labels : Tensor of shape (n,)
-        Labels to start from; -1 for none yet.
-    n_clusters : int
-        Number k of clusters.
-    """
-
-    def __init__(self, labels, n_clusters):
-        super().__init__()
-        zeros = labels.new_zeros(n_clusters)
-        self.register_buffer("labels", labels, persistent=False)
-        self.register_buffer("sizes", zeros, persistent=False)
-        self.register_buffer("n_changed", labels.new_zeros(()), persistent=False)
-
-    def update(self, index, labels):
-        """Take note of the labels of a batch; returns the number in each cluster."""
-        index, labels = whole_batch(index), whole_batch(labels)
-        sizes = labels.bincount(minlength=len(self.sizes))
-        self.sizes += sizes
-        self.n_changed += (labels != self.labels[index]).sum()
-        self.labels[index] = labels
-        return sizes
+        return drop_values(x, self.rate, self.generator)

@@ -23,11 +23,14 @@ from deepcluster_sk.modules._soft import (
     StudentTAutoencoder,
     build_block_autoencoder,
 )
+from deepcluster_sk.modules._subspaces import SubspaceAutoencoder
 from deepcluster_sk.modules._tensorized import (
     StackedMLP,
     StackedModule,
     StackedProjection,
     TensorizedModule,
+    TensorizedOutput,
+    build_tensorized_autoencoder,
 )
 
 __all__ = [
@@ -50,8 +53,11 @@ __all__ = [
     "StackedModule",
     "StackedProjection",
     "StudentTAutoencoder",
+    "SubspaceAutoencoder",
     "TensorizedModule",
+    "TensorizedOutput",
     "build_autoencoder",
     "build_block_autoencoder",
+    "build_tensorized_autoencoder",
     "perceptron",
 ]

@@ -48,28 +48,28 @@ class Autoencoder(nn.Module):
         embedding = self.encode(x)
         return AutoencoderOutput(embedding, self.decode(embedding))
 
-    def rebase(self, shift, forth, back):
+    def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code; reconstructions stay.
 
         Parameters
         ----------
         shift : Tensor of shape (h,), float64
             Where the new origin lies.
-        forth, back : Tensors of shape (h, h), float64
-            A code c becomes ``(c - shift) @ forth``; ``back`` is the inverse.
+        linear, inverse : Tensors of shape (h, h), float64
+            A code c becomes ``(c - shift) @ linear``; ``inverse`` undoes it.
         """
         raise NotImplementedError
 
 
 @torch.no_grad()
-def rebase_layers(last, first, shift, forth, back):
+def rebase_layers(last, first, shift, linear, inverse):
     """Fold a change of coordinates into the linear layers on both sides of the code."""
     # On the CPU: not every device has float64.
     weight, bias = last.weight.cpu().double(), last.bias.cpu().double()
-    last.weight.copy_(forth.T @ weight)
-    last.bias.copy_((bias - shift) @ forth)
+    last.weight.copy_(linear.T @ weight)
+    last.bias.copy_((bias - shift) @ linear)
     weight, bias = first.weight.cpu().double(), first.bias.cpu().double()
-    first.weight.copy_(weight @ back.T)
+    first.weight.copy_(weight @ inverse.T)
     first.bias.copy_(bias + weight @ shift)
 
 
@@ -114,9 +114,9 @@ class MLPAutoencoder(Autoencoder):
         """Reconstruction of each code."""
         return self.decoder(embedding)
 
-    def rebase(self, shift, forth, back):
+    def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code; reconstructions stay."""
-        rebase_layers(self.encoder[-1], self.decoder[0], shift, forth, back)
+        rebase_layers(self.encoder[-1], self.decoder[0], shift, linear, inverse)
 
 
 class ConvAutoencoder(Autoencoder):
@@ -199,9 +199,9 @@ class ConvAutoencoder(Autoencoder):
             self.from_code(embedding).unflatten(-1, self.code_shape)
         ).flatten(1)
 
-    def rebase(self, shift, forth, back):
+    def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code; reconstructions stay."""
-        rebase_layers(self.to_code, self.from_code, shift, forth, back)
+        rebase_layers(self.to_code, self.from_code, shift, linear, inverse)
 
 
 def build_autoencoder(
@@ -287,9 +287,9 @@ class MixedPrecision(Autoencoder):
         """Reconstruction of each code."""
         return self._run(self.network.decode, embedding).float()
 
-    def rebase(self, shift, forth, back):
+    def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code; reconstructions stay."""
-        self.network.rebase(shift, forth, back)
+        self.network.rebase(shift, linear, inverse)
 
 
 def with_precision(network, precision):
@@ -305,7 +305,7 @@ class _UserAutoencoder(Autoencoder):
         self.network = architecture(n_features, latent_dim)
         self.stages = getattr(self.network, "stages", ())
         # Coordinates of the code: the user's own until they are changed.
-        for name in ("shift", "forth", "back"):
+        for name in ("shift", "linear", "inverse"):
             self.register_buffer(name, None)
         name = getattr(architecture, "__name__", repr(architecture))
         for method in ("encode", "decode"):
@@ -335,12 +335,12 @@ class _UserAutoencoder(Autoencoder):
         return self._shifted(self.network.encode(x))
 
     def _shifted(self, code):
-        return code if self.shift is None else (code - self.shift) @ self.forth
+        return code if self.shift is None else (code - self.shift) @ self.linear
 
     def decode(self, embedding):
         """Reconstruction of each code."""
         if self.shift is not None:
-            embedding = embedding @ self.back + self.shift
+            embedding = embedding @ self.inverse + self.shift
         return self.network.decode(embedding)
 
     def encode_with_blocks(self, x):
@@ -350,18 +350,20 @@ class _UserAutoencoder(Autoencoder):
             return self._shifted(code), blocks
         return self.encode(x), []
 
-    def rebase(self, shift, forth, back):
+    def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code, on top of earlier changes."""
         if self.shift is not None:
-            before = self.back.cpu().double()
+            before = self.inverse.cpu().double()
             shift = self.shift.cpu().double() + shift @ before
-            forth, back = self.forth.cpu().double() @ forth, back @ before
+            linear = self.linear.cpu().double() @ linear
+            inverse = inverse @ before
         like = next(self.parameters())
-        self.shift, self.forth, self.back = (t.to(like) for t in (shift, forth, back))
+        self.shift, self.linear = shift.to(like), linear.to(like)
+        self.inverse = inverse.to(like)
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         """Coordinates are there only where they were changed."""
-        for name in ("shift", "forth", "back"):
+        for name in ("shift", "linear", "inverse"):
             stored = state_dict.get(prefix + name)
             if stored is not None:
                 stored = torch.empty_like(stored).to(next(self.parameters()))

@@ -14,7 +14,7 @@ class CentroidAutoencoder(Autoencoder):
 
     It takes and returns rows in the units of the data. The autoencoder inside works on
     ``(x - origin) / scale``, so that neither the origin nor the scale of the data
-    matters; ``set_units`` tells it both.
+    matters; ``set_origin_and_scale`` tells it both.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class CentroidAutoencoder(Autoencoder):
         self.register_buffer("origin", torch.zeros(autoencoder["n_features"]))
         self.register_buffer("scale", torch.ones(()))
 
-    def set_units(self, origin, scale):
+    def set_origin_and_scale(self, origin, scale):
         """Tell the origin of the features, ``(d,)``, and their common scale, ``()``."""
         self.origin.copy_(origin)
         self.scale.copy_(scale)

@@ -33,15 +33,17 @@ class ExemplarAutoencoder(CentroidAutoencoder):
     ----------
     n_clusters : int
         Number k of centroids.
-    integrate_centroids : bool
-        Whether there is a unit; without it codes are decoded as they are.
     temperature : float
         τ of the soft assignment.
+    integrate_centroids : bool, default=True
+        Whether there is a unit; without it codes are decoded as they are.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
     """
 
-    def __init__(self, n_clusters, integrate_centroids, temperature, **autoencoder):
+    def __init__(
+        self, n_clusters, temperature, integrate_centroids=True, **autoencoder
+    ):
         super().__init__(n_clusters, trainable=False, **autoencoder)
         self.temperature = temperature
         self.register_buffer("sizes", torch.ones(n_clusters))
@@ -53,6 +55,11 @@ class ExemplarAutoencoder(CentroidAutoencoder):
             with torch.no_grad():
                 self.fusion.weight.copy_(torch.eye(width, 2 * width))
                 self.fusion.bias.zero_()
+
+    def freeze_fusion(self, frozen=True):
+        """Train the centroid-integration unit with the rest, or not."""
+        if self.fusion is not None:
+            self.fusion.requires_grad_(not frozen)
 
     def encode(self, x):
         """Code of each row, in units of ``code_scale``."""

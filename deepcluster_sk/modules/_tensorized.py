@@ -3,12 +3,16 @@
 import copy
 import itertools
 import math
+from functools import partial
 
 import torch
 from torch import nn
 
 from deepcluster_sk.losses import tensorized_cost
-from deepcluster_sk.modules._autoencoders import AutoencoderOutput
+from deepcluster_sk.modules._autoencoders import (
+    AutoencoderOutput,
+    build_autoencoder,
+)
 
 
 class StackedProjection(nn.Module):
@@ -171,6 +175,38 @@ class _Method(nn.Module):
         return getattr(self.module, self.method)(x)
 
 
+class TensorizedOutput:
+    """What a tensorized autoencoder returns for a batch of n rows.
+
+    Parameters
+    ----------
+    embedding : Tensor of shape (k, n, h)
+        Codes by every cluster.
+    reconstruction : Tensor of shape (k, n, d)
+        Reconstructions by every cluster.
+    penalty : float
+        λ of Eq. 2.
+
+    Attributes
+    ----------
+    cost : Tensor of shape (n, k)
+        Once ``cost_of`` was asked for it.
+    """
+
+    def __init__(self, embedding, reconstruction, penalty):
+        self.embedding = embedding
+        self.reconstruction = reconstruction
+        self.penalty = penalty
+        self.cost = None
+
+    def cost_of(self, x):
+        """Cost of each row under each cluster (the bracket of Eq. 2), ``(n, k)``."""
+        self.cost = tensorized_cost(
+            self.embedding, self.reconstruction, x, self.penalty
+        )
+        return self.cost
+
+
 class TensorizedModule(nn.Module):
     """Cluster centres and one autoencoder a cluster on the centred data.
 
@@ -194,12 +230,12 @@ class TensorizedModule(nn.Module):
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
         centers = self.centers.unsqueeze(1)  # (k, 1, d)
         embedding, residual = self.stack(x - centers)
-        return AutoencoderOutput(embedding, residual + centers)
+        return TensorizedOutput(embedding, residual + centers, self.penalty)
 
     def choose(self, x):
         """Chosen cluster and its cost, code and reconstruction for each row."""
         output = self(x)
-        cost, label = tensorized_cost(*output, x, self.penalty).min(1)  # (n,)
+        cost, label = output.cost_of(x).min(1)  # (n,)
         rows = torch.arange(len(x), device=x.device)
         return (
             label,
@@ -207,3 +243,48 @@ class TensorizedModule(nn.Module):
             output.embedding[label, rows],
             output.reconstruction[label, rows],
         )
+
+
+def build_tensorized_autoencoder(
+    n_clusters,
+    n_features,
+    latent_dim,
+    architecture,
+    hidden_layer_sizes,
+    image_shape,
+    penalty,
+):
+    """Make k autoencoders: orthogonal projections where everything is linear.
+
+    Parameters
+    ----------
+    n_clusters, n_features, latent_dim : int
+        Number k of autoencoders, and widths of a row and of a code.
+    architecture : {"mlp", "conv"} or callable
+        As for :func:`build_autoencoder`.
+    hidden_layer_sizes : sequence of int or None
+        Of each encoder; an empty one makes linear autoencoders.
+    image_shape : tuple (C, H, W) or None
+        Needed by "conv".
+    penalty : float
+        λ of Eq. 2.
+
+    Returns
+    -------
+    TensorizedModule
+    """
+    if architecture == "mlp" and len(hidden_layer_sizes) == 0:
+        stack = StackedProjection(n_clusters, n_features, latent_dim)
+    elif architecture == "mlp":
+        stack = StackedMLP(n_clusters, n_features, latent_dim, hidden_layer_sizes)
+    else:
+        build = partial(
+            build_autoencoder,
+            n_features,
+            latent_dim,
+            architecture,
+            hidden_layer_sizes,
+            image_shape,
+        )
+        stack = StackedModule(n_clusters, build)
+    return TensorizedModule(n_clusters, n_features, stack, penalty)

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans, spectral_clustering
 
 from deepcluster_sk.solvers import self_expression
 from deepcluster_sk.solvers._local_pca import leading_directions
-from deepcluster_sk.solvers._warnings import quiet
+from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # A subspace whose dimension is "auto" has at most this one.
 MOST_DIMENSIONS = 32
@@ -126,7 +126,9 @@ def cut(A, n_clusters, random_state):
         return np.zeros(n, dtype=int)
     if n <= DENSE_NODES:
         maps = _spectral_maps(A, n_clusters)
-        with quiet(UserWarning):  # few distinct points: there is no better cut
+        with ignored_warnings(
+            UserWarning
+        ):  # few distinct points: there is no better cut
             kmeans = KMeans(n_clusters, n_init=10, random_state=random_state)
             return kmeans.fit_predict(maps)
     if A.nnz > 0.1 * n**2:
@@ -136,7 +138,7 @@ def cut(A, n_clusters, random_state):
     # Separate components are what subspace clustering hopes for. On graphs that are
     # degenerate (rows all equal) scikit-learn warns that ARPACK gave way to LOBPCG
     # and that k-means found few distinct points; there is no better cut.
-    with quiet(UserWarning, RuntimeWarning):
+    with ignored_warnings(UserWarning, RuntimeWarning):
         return spectral_clustering(
             A,
             n_clusters=n_clusters,

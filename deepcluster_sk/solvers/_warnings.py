@@ -10,7 +10,7 @@ _FILTER_LOCK = threading.RLock()
 
 
 @contextmanager
-def quiet(*categories):
+def ignored_warnings(*categories):
     """Ignore warnings of these categories inside the block, one thread at a time.
 
     Parameters

@@ -1,0 +1,115 @@
+"""Abilities that some estimators have: to reconstruct, to decode, to assign softly."""
+
+from typing import ClassVar
+
+from sklearn.utils import check_array, metadata_routing
+from sklearn.utils.validation import check_is_fitted
+
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._validation import conversion
+
+
+class ReconstructionMixin:
+    """``reconstruct`` and ``score_samples``, for estimators with a decoder.
+
+    By default a row is encoded and decoded by the module; a method may define
+    ``_reconstruct(module, x)``, ``(n, d) -> (n, d)``, in another way.
+    """
+
+    def reconstruct(self, X):
+        """Encode and decode the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        reconstruction : ndarray of shape (n_samples, n_features), float32
+            In the units of X.
+        """
+        return self._map("reconstruct", X)
+
+    def _reconstruct(self, module, x):
+        return module.decode(module.encode(x))
+
+    def score_samples(self, X):
+        """Minus the reconstruction error of each row: low values are anomalies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float32
+            Minus the squared error, averaged over the features.
+        """
+        return self._map("row_score", X)
+
+    def _row_score(self, module, x):
+        return -(x - self._reconstruct(module, x)).square().mean(-1)
+
+
+class DecoderMixin(ReconstructionMixin):
+    """``inverse_transform`` too, for estimators with one decoder of all codes."""
+
+    # The codes are data, not metadata to be routed.
+    __metadata_request__inverse_transform: ClassVar[dict] = {
+        "Z": metadata_routing.UNUSED
+    }
+
+    def inverse_transform(self, Z):
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, latent_dim)
+            Codes, as ``transform`` returns them.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float32
+            The rows that the decoder makes of them.
+        """
+        check_is_fitted(self)
+        with conversion(Z, "Z"):
+            Z = check_array(Z, dtype="float32", order="C", input_name="Z")
+        if Z.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
+                f"latent_dim={self.latent_dim}."
+            )
+        return self._checked(self.net_.apply(self.module_.decode, Z), "Z")
+
+
+class SoftAssignmentMixin:
+    """``predict_proba``, for clusterers with soft assignments.
+
+    By default ``module(x).assignment``; a method may define
+    ``_soft_assign(module, x)``, ``(n, d) -> (n, k)``, in another way. The label of a
+    row is the cluster of its largest entry.
+    """
+
+    def predict_proba(self, X):
+        """Assign the rows of X to clusters softly.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New data, or the training data.
+
+        Returns
+        -------
+        assignment : ndarray of shape (n_samples, n_clusters), float32
+            Rows sum to 1; ``predict`` returns the position of the largest entry.
+        """
+        return self._map("soft_assign", X)
+
+    def _soft_assign(self, module, x):
+        return module(x).assignment
+
+    def _assign(self, module, x):
+        return index_of_smallest(-self._soft_assign(module, x))

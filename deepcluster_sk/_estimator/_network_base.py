@@ -1,0 +1,274 @@
+"""Estimators that fit a network: all of them but their mathematics."""
+
+import numbers
+import os
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from deepcluster_sk._estimator._base import ClustererTemplate, EstimatorTemplate
+from deepcluster_sk._estimator._validation import (
+    check_callbacks,
+    check_image_shape,
+    check_layer_sizes,
+)
+from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
+from deepcluster_sk._training._net import ClusterNet
+from deepcluster_sk._training._run import Run
+from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
+
+OPTIMIZERS = {
+    # Fused: one kernel for all parameters; a third of a small network's step.
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+}
+
+
+def resolve_device(device):
+    """The torch device that ``device`` names.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or has no such device here.
+    """
+    if isinstance(device, str) and device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here: {error}. Use 'auto' or 'cpu'."
+        ) from error
+    return resolved
+
+
+def add_noise(noise_std, x, generator):
+    """``x`` plus independent Gaussian noise of the given standard deviation."""
+    noise = torch.empty_like(x).normal_(generator=generator)
+    return torch.add(x, noise, alpha=noise_std)
+
+
+class BaseDeepEstimator(EstimatorTemplate):
+    """An estimator that fits a network, but its mathematics.
+
+    A method defines ``_phases`` (what is minimised and when) and ``_row_objective``
+    (the objective of each row, for ``score`` and for the choice among ``n_init`` runs),
+    and where the network is not a plain autoencoder, ``_module_spec``. The full list of
+    hooks is in :mod:`deepcluster_sk.building`. A constructor names only the parameters
+    that the method offers; the others are as they are here.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "latent_dim": [Interval(numbers.Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", None],
+        "architecture": [StrOptions(set(ARCHITECTURES)), callable],
+        "image_shape": ["array-like", None],
+        "augmentation": [callable, None],
+        "pretrain_epochs": [Interval(numbers.Integral, 0, None, closed="left")],
+        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left")],
+        "batch_size": [Interval(numbers.Integral, 1, None, closed="left")],
+        "lr": [Interval(numbers.Real, 0, None, closed="neither")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
+        "tol": [Interval(numbers.Real, 0, None, closed="left")],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"float32", "bf16"})],
+        "callbacks": [list, tuple, None],
+        "checkpoint": [str, os.PathLike, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    # What a parameter is for a method that does not offer it.
+    latent_dim = 10
+    hidden_layer_sizes = None
+    architecture = "mlp"
+    image_shape = None
+    augmentation = None
+    pretrain_epochs = 100
+    max_epochs = 100
+    batch_size = 256
+    lr = 1e-3
+    optimizer = "adam"
+    tol = 0.0
+    device = "auto"
+    precision = "float32"
+    callbacks = None
+
+    # --- what a method defines ------------------------------------------------
+
+    def _module_spec(self, n_features):
+        """A callable and its keyword arguments, which build the module."""
+        raise NotImplementedError
+
+    def _phases(self, run):
+        """Yield the phases in order; code between them sees the trained module."""
+        raise NotImplementedError
+
+    def _row_objective(self, module, x):
+        """Objective of each row of a batch, ``(n, d) -> (n,)``."""
+        raise NotImplementedError
+
+    def _embed(self, module, x):
+        """Embedding of each row of a batch, ``(n, d) -> (n, latent_dim)``."""
+        return module.encode(x)
+
+    def _optimize(self, run):
+        """Find the parameters; by default, train through the phases."""
+        for phase in self._phases(run):
+            run.train(phase)
+
+    def _first_lr(self):
+        """Learning rate of the first phase."""
+        return self.lr
+
+    def _network_arguments(self, n_features):
+        """The arguments of a network that are parameters of every method."""
+        return {
+            "n_features": n_features,
+            "latent_dim": self.latent_dim,
+            "architecture": self.architecture,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "image_shape": self.image_shape,
+            "precision": self.precision,
+        }
+
+    # --- how a network is fitted ----------------------------------------------
+
+    def _validate_settings(self, n_features):
+        check_layer_sizes(self)
+        check_callbacks(self)
+        check_image_shape(self, n_features)
+
+    def _prepare(self, X):
+        device = resolve_device(self.device)
+        return (OutOfCoreRows if is_out_of_core(X) else Rows)(X, device)
+
+    def _one_run(self, rows, y, seed, checkpoint):
+        net = self._make_net(rows.X.shape[1], rows.device, seed)
+        random_state = np.random.RandomState(seed)
+        callbacks = self.callbacks or ()
+        run = Run(net, rows, y, random_state, callbacks, self.verbose, checkpoint)
+        self._optimize(run)
+        self._evaluate(run)
+        if checkpoint is not None:
+            checkpoint.end(run.objective)
+        return run
+
+    def _make_net(self, n_features, device, seed):
+        build, kwargs = self._module_spec(n_features)
+        optimizer = (
+            OPTIMIZERS[self.optimizer]
+            if isinstance(self.optimizer, str)
+            else self.optimizer
+        )
+        return ClusterNet(
+            module=build,
+            criterion=torch.nn.Module,  # each phase brings its own
+            optimizer=optimizer,
+            lr=self._first_lr(),
+            batch_size=self.batch_size,
+            train_split=None,
+            verbose=0,
+            device=str(device),
+            seed=seed,
+            # Our own networks draw nothing in training; a user's may (dropout).
+            draws_random_numbers=callable(self.architecture),
+            augmentation=self.augmentation,
+            **{f"module__{name}": value for name, value in kwargs.items()},
+        ).initialize()
+
+    def _evaluate(self, run):
+        self._check_network(run.module)
+        super()._evaluate(run)
+
+    def _check_network(self, module):
+        """Refuse a network that maps everything to the same: infinite statistics."""
+        statistics = ("running_mean", "running_var")
+        state = {n: b for n, b in module.named_buffers() if n.endswith(statistics)}
+        for name, tensor in {**state, **dict(module.named_parameters())}.items():
+            if not tensor.isfinite().all():
+                self._diverged(f"{name} of the network is not finite at the end")
+
+    def _advice(self):
+        return f"Lower lr (now {self._first_lr():g}), or scale the data"
+
+    def _keep(self, run):
+        self.net_ = run.net
+        self.module_ = run.net.module_
+        super()._keep(run)
+
+    # --- how a fitted network predicts ----------------------------------------
+
+    def _fitted(self):
+        return self.net_
+
+    def _compute(self, what, fitted, X):
+        hook = getattr(self, f"_{what}")
+        return fitted.apply(partial(hook, fitted.module_), X)
+
+    def _fitted_state(self):
+        weights = self.module_.state_dict()
+        return {
+            "seed": self.net_.seed,
+            "weights": {name: value.cpu() for name, value in weights.items()},
+        }
+
+    def _restore_fitted(self, state):
+        device = resolve_device(self.device)
+        net = self._make_net(self.n_features_in_, device, state["seed"])
+        net.module_.load_state_dict(state["weights"])
+        net.trim_for_prediction()
+        self.net_, self.module_ = net, net.module_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+
+class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
+    """A deep estimator that assigns each row to one of ``n_clusters`` clusters.
+
+    By default the network is an autoencoder with a centre for each cluster, and a row
+    belongs to the nearest one; ``cluster_centers_`` are the ``centers`` of the module.
+    A method with another network defines ``_module_spec``, and ``_assign``.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepEstimator._parameter_constraints,
+        **ClustererTemplate._parameter_constraints,
+    }
+
+    def _module_spec(self, n_features):
+        return CentroidAutoencoder, {
+            "n_clusters": self.n_clusters,
+            "trainable": False,
+            **self._network_arguments(n_features),
+        }
+
+    def _assign(self, module, x):
+        """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""
+        return module.nearest(module.encode(x))
+
+    def _keep(self, run):
+        super()._keep(run)
+        centers = getattr(run.module, "centers", None)
+        if centers is not None:
+            self.cluster_centers_ = centers.detach().cpu().numpy().copy()

@@ -1,0 +1,352 @@
+"""Deep subspace clustering: an autoencoder whose codes express one another."""
+
+import numbers
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from skorch.callbacks import Callback
+
+from deepcluster_sk._estimator._base import index_of_smallest
+from deepcluster_sk._estimator._mixins import ReconstructionMixin
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria import CombinedCriterion, Criterion, Reconstruction
+from deepcluster_sk.exceptions import ConvergenceError
+from deepcluster_sk.modules import SubspaceAutoencoder
+from deepcluster_sk.modules._subspaces import unit_norm
+from deepcluster_sk.solvers._cluster_means import cluster_means
+from deepcluster_sk.solvers._subspaces import (
+    affinity,
+    cut,
+    fit_subspaces,
+    relative_weight,
+    self_expression_of,
+    unit_rows,
+)
+
+
+class _SelfExpressionLoss(Criterion):
+    """The distance of each code to what the others make of it.
+
+    Parameters
+    ----------
+    shape : tuple (n, h)
+        Shape of the codes of all training rows.
+    weight : float
+    """
+
+    def __init__(self, shape, weight):
+        super().__init__()
+        self.weight = weight
+        # C Z as it was when C was last solved for.
+        self.register_buffer("expressed", torch.zeros(shape))
+
+    def forward(self, output, x, index):
+        error = unit_norm(output.embedding) - self.expressed[index]
+        return {"self_expression": self.weight * error.square().sum(1).mean()}
+
+
+class _SolveForExpression(Callback):
+    """Every few epochs, find the self-expression of the present codes.
+
+    Parameters
+    ----------
+    solve : callable
+        ``solve(epoch)`` returns codes and their self-expression.
+    loss : _SelfExpressionLoss
+        Takes C Z.
+    interval : int
+        Number of epochs between two solutions.
+    """
+
+    def __init__(self, solve, loss, interval):
+        self.solve = solve
+        self.loss = loss
+        self.interval = interval
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Write C Z into the criterion."""
+        epoch = len(net.history)
+        if (epoch - 1) % self.interval == 0:
+            Z, C = self.solve(epoch)
+            self.loss.expressed.copy_(torch.from_numpy(C @ Z))
+
+
+class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
+    """Deep subspace clustering: an autoencoder whose codes express one another.
+
+    Minimises the reconstruction error of an autoencoder plus
+    ``subspace_weight * (||Z - C Z||² + λ R(C))``, Z being the codes at unit norm and
+    C the self-expression with zero diagonal [1]_ [2]_. Training and closed form
+    alternate: C is solved for the present codes, then the network is trained
+    towards ``C Z``. At the end the graph ``|C| + |C|ᵀ`` is cut by spectral
+    clustering, and a linear subspace of the code is fitted to each cluster. A new
+    sample belongs to the nearest one, through the encoder.
+
+    For some 10,000 samples with "l1" and "elastic-net", whose C is sparse; "l2" and
+    "nuclear" take the memory and time that they take in
+    ``SparseSubspaceClustering``.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters, at least 1 and at most the number of samples.
+    latent_dim : int, default=20
+        Width of the code, at least 1. It should hold the subspaces side by side.
+    hidden_layer_sizes : array-like of int or None, default=None
+        Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
+        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
+        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        The network. A callable, such as a ``torch.nn.Module`` class, is called as
+        ``architecture(n_features, latent_dim)`` and must return a module with
+        ``encode`` and ``decode`` on rows.
+    image_shape : tuple of int (C, H, W) or None, default=None
+        How to read a row of X as an image; needed by ``architecture="conv"``.
+    augmentation : callable or None, default=None
+        Changes rows at random in training, in ways that leave what they show:
+        ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
+        ``(n, n_features)``, and returns one of that shape. For images there is
+        :class:`~deepcluster_sk.augmentation.RandomAffine`.
+    penalty : float, default=0.1
+        λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``.
+    regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
+        R, as in ``SparseSubspaceClustering``.
+    l1_ratio : float, default=0.9
+        Share of the first term of "elastic-net", in (0, 1].
+    subspace_weight : float, default=0.1
+        Weight of the self-expression, in [0, inf).
+    update_interval : int, default=5
+        Number of epochs between two self-expressions.
+    keep : float, default=0.9
+        Only the largest entries of each row of C enter the graph, as many as hold
+        this share of its absolute sum, in (0, 1].
+    pretrain_epochs : int, default=50
+        Epochs of reconstruction alone, before codes are expressed.
+    max_epochs : int, default=50
+        Largest number of passes over the data after that.
+    batch_size : int, default=256
+        Largest number of rows in a batch; batches are of nearly equal size.
+    lr : float, default=1e-3
+        Learning rate of the optimizer.
+    optimizer : {"adam", "sgd"} or callable, default="adam"
+        "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
+        called as ``optimizer(parameters, lr=lr)``.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of lowest objective is kept.
+    tol : float, default=1e-4
+        Training stops when the best loss of the last 10 epochs is not lower, by
+        this relative amount, than the best before. 0 never stops early.
+    device : str or torch.device, default="auto"
+        Where to train; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"float32", "bf16"}, default="float32"
+        Numbers in which the network computes, in training and in prediction.
+        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        losses and codes stay float32.
+    callbacks : list of skorch callbacks or None, default=None
+        Called in training, after the library's own. These are callbacks of skorch
+        (``skorch.callbacks``), not of ``sklearn.callback``.
+    checkpoint : str, path-like or None, default=None
+        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        same call then ends as an uninterrupted one, on the CPU bit for bit. What was
+        noted is removed at the end.
+    verbose : int, default=0
+        Above 0, show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, the order of batches and the seeds of spectral
+        clustering. Pass an int for the same result at every call.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each training sample; the same as ``predict`` of them.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        Mean code of each cluster.
+    components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32
+        Orthonormal rows that span each cluster's subspace of the code.
+    affinity_matrix_ : csr_array of shape (n_samples, n_samples)
+        The graph that was cut. It is there to be looked at, and is left out of
+        pickles, copies and files.
+    history_ : list of dict
+        One row an epoch: "phase", "epoch", "loss" and each loss term.
+    n_iter_ : int
+        Number of epochs run.
+    objective_ : float
+        Objective per training sample at the end, see Notes.
+    module_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The net that holds it, trimmed for prediction.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has string column names.
+
+    Notes
+    -----
+    Without unit norm the self-expression term would shrink the codes, and the
+    decoder undo it: the term would vanish without any structure [3]_.
+
+    [2]_ trains all n x n entries of C as weights. Here C has a closed form, or is
+    sparse, and mini-batches of any size serve. R(C) does not depend on the network
+    and is not part of the loss that is recorded.
+
+    The self-expression involves all training samples. ``objective_`` and ``score``
+    therefore use what a new sample has as well: its reconstruction error plus
+    ``subspace_weight`` times the squared distance of its code, at unit norm, to the
+    nearest subspace. ``labels_`` are the nearest subspaces too.
+
+    References
+    ----------
+    .. [1] X. Peng, S. Xiao, J. Feng, W. Y. Yau and Z. Yi. Deep subspace clustering
+       with sparsity prior. IJCAI 2016.
+    .. [2] P. Ji, T. Zhang, H. Li, M. Salzmann and I. Reid. Deep subspace clustering
+       networks. NIPS 2017.
+    .. [3] B. Haeffele, C. You and R. Vidal. A critique of self-expressive deep
+       subspace clustering. ICLR 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepcluster_sk import DeepSubspaceClustering
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([rng.normal(size=(30, 3)) @ rng.normal(size=(3, 20))
+    ...                for _ in range(3)])
+    >>> model = DeepSubspaceClustering(
+    ...     n_clusters=3, latent_dim=10, hidden_layer_sizes=(), lr=1e-2, random_state=0
+    ... ).fit(X)
+    >>> np.bincount(model.labels_)
+    array([30, 30, 30])
+    >>> model.transform(X).shape
+    (90, 10)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepClusterer._parameter_constraints,
+        "penalty": [Interval(numbers.Real, 0, None, closed="neither")],
+        "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
+        "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
+        "subspace_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
+        "keep": [Interval(numbers.Real, 0, 1, closed="right")],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        latent_dim=20,
+        hidden_layer_sizes=None,
+        architecture="mlp",
+        image_shape=None,
+        augmentation=None,
+        penalty=0.1,
+        regularization="l1",
+        l1_ratio=0.9,
+        subspace_weight=0.1,
+        update_interval=5,
+        keep=0.9,
+        pretrain_epochs=50,
+        max_epochs=50,
+        batch_size=256,
+        lr=1e-3,
+        optimizer="adam",
+        n_init=1,
+        tol=1e-4,
+        device="auto",
+        precision="float32",
+        callbacks=None,
+        checkpoint=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.augmentation = augmentation
+        self.penalty = penalty
+        self.regularization = regularization
+        self.l1_ratio = l1_ratio
+        self.subspace_weight = subspace_weight
+        self.update_interval = update_interval
+        self.keep = keep
+        self.pretrain_epochs = pretrain_epochs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.n_init = n_init
+        self.tol = tol
+        self.device = device
+        self.precision = precision
+        self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _module_spec(self, n_features):
+        return SubspaceAutoencoder, {
+            "n_clusters": self.n_clusters,
+            **self._network_arguments(n_features),
+        }
+
+    def _express(self, run, epoch):
+        """Codes at unit norm and their self-expression, in float64."""
+        Z = run.apply(run.module.encode).cpu().numpy().astype(np.float64)
+        if not np.isfinite(Z).all():
+            raise ConvergenceError(
+                f"Training diverged: in phase 'self-expression', epoch {epoch}, the "
+                "embedding in the term 'self_expression' is not finite. "
+                f"Lower lr (now {self.lr:g}), or scale the data."
+            )
+        Z = unit_rows(Z)
+        weight = relative_weight(Z, self.penalty)
+        return Z, self_expression_of(Z, weight, self.regularization, self.l1_ratio)
+
+    def _phases(self, run):
+        yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        loss = _SelfExpressionLoss(
+            (len(run.rows), self.latent_dim), self.subspace_weight
+        )
+
+        solve = partial(self._express, run)
+        yield Phase(
+            "self-expression",
+            CombinedCriterion(Reconstruction(), loss),
+            self.max_epochs,
+            callbacks=[
+                _SolveForExpression(solve, loss, self.update_interval),
+                StopOnPlateau(self.tol),
+            ],
+        )
+        self._fit_subspaces(run)
+
+    def _fit_subspaces(self, run):
+        """Cut the graph of the last codes, and fit the clusters' subspaces."""
+        Z, C = self._express(run, run.n_iter)
+        run.affinity = affinity(C, self.keep)
+        labels = cut(run.affinity, self.n_clusters, run.random_state)
+        run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
+        projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
+        run.module.projections.copy_(torch.from_numpy(projections))
+
+    def _keep(self, run):
+        super()._keep(run)
+        Z = run.apply(run.module.encode).cpu().numpy()
+        self.cluster_centers_ = cluster_means(Z, run.labels, self.n_clusters)
+        self.components_ = run.bases.astype(np.float32)
+        self.affinity_matrix_ = run.affinity
+
+    def _assign(self, module, x):
+        return index_of_smallest(module.residuals(module.encode(x)))
+
+    def _row_objective(self, module, x):
+        embedding = module.encode(x)
+        error = (x - module.decode(embedding)).square().mean(-1)
+        return error + self.subspace_weight * module.residuals(embedding).amin(1)

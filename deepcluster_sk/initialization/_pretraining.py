@@ -1,0 +1,65 @@
+"""Phases that train an autoencoder before the clustering."""
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.criteria import DenoisingStage, RelativeReconstruction, drop_values
+from deepcluster_sk.initialization._standardization import (
+    standardize_data,
+    whiten_code,
+)
+
+
+def check_stages(estimator, module):
+    """Refuse layerwise pretraining of an architecture that declares no stages."""
+    if estimator.pretraining == "layerwise" and not module.autoencoder.stages:
+        raise ValueError(
+            f"pretraining='layerwise' of {type(estimator).__name__} needs an "
+            "architecture with the attribute stages: pairs (down, up) of modules, "
+            "from the input inwards, that encode and decode."
+        )
+
+
+def pretraining(run, epochs, how, mask_rate):
+    """Phases that train the module's autoencoder to reconstruct, and whiten its code.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``.
+    epochs : int
+        Epochs of the whole autoencoder.
+    how : {"end-to-end", "layerwise"}
+        "layerwise" first trains one stage after the other for half as many epochs
+        each, the proportion of DEC's authors.
+    mask_rate : float
+        Share of the values that the network does not see.
+
+    Yields
+    ------
+    Phase
+    """
+    standardize_data(run)
+    module = run.module
+    if how == "layerwise":
+        generator = torch.Generator(run.rows.X.device)
+        generator.manual_seed(run.random_state.randint(np.iinfo(np.int32).max))
+        for depth in range(len(module.autoencoder.stages)):
+            stage = DenoisingStage(depth, generator, mask_rate)
+            yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)
+    mask = masking_noise(module, mask_rate)
+    yield Phase("pretrain", RelativeReconstruction(), epochs, corrupt=mask)
+    whiten_code(run)
+
+
+def masking_noise(module, rate):
+    """Masking noise for the input of a ``CentroidAutoencoder``: for ``corrupt``."""
+    return partial(_mask, module.origin, rate) if rate else None
+
+
+def _mask(origin, rate, x, generator):
+    """Dropout of what differs from the origin."""
+    return origin + drop_values(x - origin, rate, generator)

@@ -1,0 +1,44 @@
+"""An autoencoder whose clusters are subspaces of its code."""
+
+import torch
+from torch import nn
+
+from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
+
+
+def unit_norm(z):
+    """Rows at unit norm; zero rows stay zero."""
+    return nn.functional.normalize(z, dim=-1, eps=1e-12)
+
+
+class SubspaceAutoencoder(Autoencoder):
+    """An autoencoder and the clusters' subspaces of its codes at unit norm.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of subspaces.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+    """
+
+    def __init__(self, n_clusters, **autoencoder):
+        super().__init__()
+        self.autoencoder = build_autoencoder(**autoencoder)
+        h = autoencoder["latent_dim"]
+        # A projection has one shape, whatever the dimension of its subspace.
+        self.register_buffer("projections", torch.zeros(n_clusters, h, h))
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.autoencoder.encode(x)
+
+    def decode(self, embedding):
+        """Reconstruction of each code."""
+        return self.autoencoder.decode(embedding)
+
+    def residuals(self, embedding):
+        """Squared distance of each code, at unit norm, to each subspace, (n, k)."""
+        z = unit_norm(embedding)
+        inside = torch.einsum("nh,khg->nkg", z, self.projections)
+        return (z[:, None] - inside).square().sum(-1)

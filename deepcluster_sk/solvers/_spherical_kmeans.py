@@ -1,0 +1,55 @@
+"""K-means on the unit sphere."""
+
+import numpy as np
+import torch
+from sklearn.cluster import kmeans_plusplus
+
+
+def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=100):
+    """Centres of k-means on the unit sphere, where similarity is the cosine.
+
+    Parameters
+    ----------
+    directions : Tensor of shape (n, h)
+        Codes of unit norm.
+    n_clusters : int
+        Number k of clusters.
+    random_state : RandomState
+        Source of the k-means++ seeds.
+    n_init : int, default=20
+        Number of restarts; the one of largest mean cosine is kept.
+    max_iter : int, default=100
+        Largest number of sweeps of a restart.
+
+    Returns
+    -------
+    centers : Tensor of shape (k, h)
+        Of unit norm.
+    """
+    best, centers = -np.inf, None
+    array = directions.cpu().numpy()
+    for _ in range(n_init):
+        seeds, _ = kmeans_plusplus(array, n_clusters, random_state=random_state)
+        mu, labels = directions.new_tensor(seeds), None
+        for _ in range(max_iter):
+            old, (labels, cosine) = labels, nearest_direction(directions, mu)
+            if old is not None and torch.equal(old, labels):
+                break
+            mu = mean_directions(directions, labels, mu)
+        if float(cosine.mean()) > best:
+            best, centers = float(cosine.mean()), mu
+    return centers
+
+
+def nearest_direction(directions, centers):
+    """Index of the centre of largest cosine, and that cosine, ``(n,), (n,)``."""
+    cosine, labels = (directions @ centers.T).max(1)
+    return labels, cosine
+
+
+def mean_directions(directions, labels, centers):
+    """Normalised mean of each cluster; an empty one keeps its centre, ``(k, h)``."""
+    member = torch.nn.functional.one_hot(labels, len(centers)).to(directions)
+    sums = member.T @ directions
+    norm = sums.norm(dim=1, keepdim=True)
+    return torch.where(norm > 1e-8, sums / norm.clamp(min=1e-8), centers)
