@@ -87,22 +87,22 @@ SMALL = {
         n_clusters=3,
         latent_dim=2,
         normalize=False,
-        regularization="l2",
-        keep=1.0,
-        max_epochs=5,
+        penalty="l2",
+        affinity_mass=1.0,
+        max_iter=5,
         random_state=0,
     ),
     "DeepTransformClustering": DeepTransformClustering(
-        n_clusters=3, latent_dim=2, max_epochs=5, random_state=0
+        n_clusters=3, latent_dim=2, max_iter=5, random_state=0
     ),
     "DeepTransformClustering-deep": DeepTransformClustering(
-        n_clusters=3, n_layers=3, latent_dim=6, max_epochs=5, random_state=0
+        n_clusters=3, n_layers=3, latent_dim=6, max_iter=5, random_state=0
     ),
     "DeepDictionaryClustering-kmeans": DeepDictionaryClustering(
-        n_clusters=3, latent_dim=2, max_epochs=5, random_state=0
+        n_clusters=3, latent_dim=2, max_iter=5, random_state=0
     ),
     "DeepDictionaryClustering-subspace": DeepDictionaryClustering(
-        n_clusters=3, latent_dim=5, clustering="subspace", max_epochs=5, random_state=0
+        n_clusters=3, latent_dim=5, clustering="subspace", max_iter=5, random_state=0
     ),
     "DeepSubspaceClustering": DeepSubspaceClustering(
         n_clusters=3,

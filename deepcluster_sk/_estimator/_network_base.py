@@ -90,7 +90,7 @@ class BaseDeepEstimator(EstimatorTemplate):
         "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
         "tol": [Interval(numbers.Real, 0, None, closed="left")],
         "device": [str, torch.device],
-        "precision": [StrOptions({"float32", "bf16"})],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "callbacks": [list, tuple, None],
         "checkpoint": [str, os.PathLike, None],
         "verbose": ["verbose"],

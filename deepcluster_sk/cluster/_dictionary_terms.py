@@ -129,15 +129,15 @@ class SubspaceTerm(ClusteringTerm):
     ----------
     n_clusters, widths, weight
         As for ``ClusteringTerm``.
-    relative_penalty : float
+    relative_alpha : float
         λ in units of the weight under which half of the rows vanish.
     affinity_mass : float
         Share of each row of C that the graph keeps.
     """
 
-    def __init__(self, n_clusters, widths, weight, relative_penalty, affinity_mass):
+    def __init__(self, n_clusters, widths, weight, relative_alpha, affinity_mass):
         super().__init__(n_clusters, widths, weight)
-        self.relative_penalty = relative_penalty
+        self.relative_alpha = relative_alpha
         self.affinity_mass = affinity_mass
 
     def start(self, X, random_state):
@@ -152,8 +152,8 @@ class SubspaceTerm(ClusteringTerm):
             dictionaries.append(unit_rows(atoms))
             Z = nonnegative_code(Z, dictionaries[-1])
         self.random_state = random_state
-        self.penalty = relative_weight(Z, self.relative_penalty)
-        self.C = self_expression_of(Z, self.penalty, "l1")
+        self.alpha = relative_weight(Z, self.relative_alpha)
+        self.C = self_expression_of(Z, self.alpha, "l1")
         return dictionaries, Z
 
     def code(self, X, Z, D):
@@ -177,7 +177,7 @@ class SubspaceTerm(ClusteringTerm):
             if loss(new) > best:  # by rounding
                 break
             Z, best = new, loss(new)
-        C = self_expression_of(Z, self.penalty, "l1")
+        C = self_expression_of(Z, self.alpha, "l1")
         # It is solved to a tolerance, which must not show as a rise of the loss.
         if sum(self._sizes(Z, C)) <= sum(self._sizes(Z, self.C)):
             self.C = C
@@ -185,7 +185,7 @@ class SubspaceTerm(ClusteringTerm):
 
     def _sizes(self, Z, C):
         error = np.square(Z - C @ Z).sum()
-        size = self.penalty * expression_penalty(C, "l1")
+        size = self.alpha * expression_penalty(C, "l1")
         return self.weight * error, self.weight * size
 
     def terms(self, Z):

@@ -61,9 +61,9 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
         losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch

@@ -118,7 +118,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
-    pretrain_dropout : float, default=0.2
+    mask_rate : float, default=0.2
         Share of the values of a row that are hidden while the autoencoder is trained
         to reconstruct them, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
@@ -145,9 +145,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         epochs in a row. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
         losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
@@ -225,7 +225,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "pretraining": [StrOptions({"end-to-end", "layerwise"})],
         "init": [StrOptions({"mixture", "k-means"})],
-        "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
+        "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -239,7 +239,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         augmentation=None,
         clustering_weight=0.1,
         pretraining="end-to-end",
-        pretrain_dropout=0.2,
+        mask_rate=0.2,
         pretrain_epochs=100,
         init="mixture",
         max_epochs=100,
@@ -263,7 +263,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.augmentation = augmentation
         self.clustering_weight = clustering_weight
         self.pretraining = pretraining
-        self.pretrain_dropout = pretrain_dropout
+        self.mask_rate = mask_rate
         self.pretrain_epochs = pretrain_epochs
         self.init = init
         self.max_epochs = max_epochs
@@ -282,7 +282,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     def _phases(self, run):
         check_stages(self, run.module)
         yield from pretraining(
-            run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
+            run, self.pretrain_epochs, self.pretraining, self.mask_rate
         )
         centers, labels = place_centers(run, self.n_clusters, self.init)
         run.module.centers.copy_(centers)

@@ -123,7 +123,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         **COMPANION_CONSTRAINTS,
         "pretraining": [StrOptions({"end-to-end", "layerwise"})],
         "init": [StrOptions({"mixture", "k-means"})],
-        "pretrain_dropout": [Interval(numbers.Real, 0, 1, closed="left")],
+        "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
@@ -145,7 +145,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         check_blocks(self, run.module, run.rows.X.shape[1])
         check_stages(self, run.module)
         yield from pretraining(
-            run, self.pretrain_epochs, self.pretraining, self.pretrain_dropout
+            run, self.pretrain_epochs, self.pretraining, self.mask_rate
         )
         centers, _ = place_centers(run, self.n_clusters, self.init)
         with torch.no_grad():
@@ -227,7 +227,7 @@ class DEC(_BaseDEC):
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
-    pretrain_dropout : float, default=0.2
+    mask_rate : float, default=0.2
         Share of the values of a row that are hidden while the autoencoder is trained
         to reconstruct them, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
@@ -256,9 +256,9 @@ class DEC(_BaseDEC):
         computations of the target. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
         losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
@@ -366,7 +366,7 @@ class DEC(_BaseDEC):
         companion_weight=0.01,
         companion_weighting="constant",
         pretraining="end-to-end",
-        pretrain_dropout=0.2,
+        mask_rate=0.2,
         update_interval=1,
         pretrain_epochs=100,
         init="mixture",
@@ -393,7 +393,7 @@ class DEC(_BaseDEC):
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
         self.pretraining = pretraining
-        self.pretrain_dropout = pretrain_dropout
+        self.mask_rate = mask_rate
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.init = init
@@ -454,7 +454,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
-    pretrain_dropout : float, default=0.2
+    mask_rate : float, default=0.2
         Share of the values of a row that are hidden while the autoencoder is trained
         to reconstruct them, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
@@ -483,9 +483,9 @@ class IDEC(DecoderMixin, _BaseDEC):
         computations of the target. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
         losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
@@ -592,7 +592,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         companion_weight=0.01,
         companion_weighting="constant",
         pretraining="end-to-end",
-        pretrain_dropout=0.2,
+        mask_rate=0.2,
         update_interval=1,
         pretrain_epochs=100,
         init="mixture",
@@ -620,7 +620,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
         self.pretraining = pretraining
-        self.pretrain_dropout = pretrain_dropout
+        self.mask_rate = mask_rate
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.init = init

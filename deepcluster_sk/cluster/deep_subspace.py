@@ -87,7 +87,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     clustering, and a linear subspace of the code is fitted to each cluster. A new
     sample belongs to the nearest one, through the encoder.
 
-    For some 10,000 samples with "l1" and "elastic-net", whose C is sparse; "l2" and
+    For some 10,000 samples with "l1" and "elasticnet", whose C is sparse; "l2" and
     "nuclear" take the memory and time that they take in
     ``SparseSubspaceClustering``.
 
@@ -112,17 +112,17 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
-    penalty : float, default=0.1
+    alpha : float, default=0.1
         λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``.
-    regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
+    penalty : {"l1", "elasticnet", "nuclear", "l2"}, default="l1"
         R, as in ``SparseSubspaceClustering``.
     l1_ratio : float, default=0.9
-        Share of the first term of "elastic-net", in (0, 1].
+        Share of the first term of "elasticnet", in (0, 1].
     subspace_weight : float, default=0.1
         Weight of the self-expression, in [0, inf).
     update_interval : int, default=5
         Number of epochs between two self-expressions.
-    keep : float, default=0.9
+    affinity_mass : float, default=0.9
         Only the largest entries of each row of C enter the graph, as many as hold
         this share of its absolute sum, in (0, 1].
     pretrain_epochs : int, default=50
@@ -143,9 +143,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         this relative amount, than the best before. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bf16", of 8 significant bits, is faster where the hardware knows it. Weights,
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
         losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
@@ -227,12 +227,12 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
-        "penalty": [Interval(numbers.Real, 0, None, closed="neither")],
-        "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
+        "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
+        "penalty": [StrOptions({"l1", "elasticnet", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
         "subspace_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
-        "keep": [Interval(numbers.Real, 0, 1, closed="right")],
+        "affinity_mass": [Interval(numbers.Real, 0, 1, closed="right")],
     }
 
     def __init__(
@@ -244,12 +244,12 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         architecture="mlp",
         image_shape=None,
         augmentation=None,
-        penalty=0.1,
-        regularization="l1",
+        alpha=0.1,
+        penalty="l1",
         l1_ratio=0.9,
         subspace_weight=0.1,
         update_interval=5,
-        keep=0.9,
+        affinity_mass=0.9,
         pretrain_epochs=50,
         max_epochs=50,
         batch_size=256,
@@ -270,12 +270,12 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.architecture = architecture
         self.image_shape = image_shape
         self.augmentation = augmentation
+        self.alpha = alpha
         self.penalty = penalty
-        self.regularization = regularization
         self.l1_ratio = l1_ratio
         self.subspace_weight = subspace_weight
         self.update_interval = update_interval
-        self.keep = keep
+        self.affinity_mass = affinity_mass
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -306,8 +306,8 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
                 f"Lower lr (now {self.lr:g}), or scale the data."
             )
         Z = unit_rows(Z)
-        weight = relative_weight(Z, self.penalty)
-        return Z, self_expression_of(Z, weight, self.regularization, self.l1_ratio)
+        weight = relative_weight(Z, self.alpha)
+        return Z, self_expression_of(Z, weight, self.penalty, self.l1_ratio)
 
     def _phases(self, run):
         yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
@@ -330,7 +330,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     def _fit_subspaces(self, run):
         """Cut the graph of the last codes, and fit the clusters' subspaces."""
         Z, C = self._express(run, run.n_iter)
-        run.affinity = affinity(C, self.keep)
+        run.affinity = affinity(C, self.affinity_mass)
         labels = cut(run.affinity, self.n_clusters, run.random_state)
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)

@@ -118,13 +118,13 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         for "subspace". As it grows, "kmeans" becomes k-means of the data; as it
         falls, directions in which clusters are wide count less; at 0 nothing tells
         clusters apart.
-    penalty : float, default=0.1
-        For "subspace", λ relative to the codes, in (0, inf): λ is ``penalty`` times
+    alpha : float, default=0.1
+        For "subspace", λ relative to the codes, in (0, inf): λ is ``alpha`` times
         the smallest value for which half of the rows of C vanish, at the start.
-    keep : float, default=0.9
+    affinity_mass : float, default=0.9
         For "subspace", only the largest entries of each row of C enter the graph
         that is cut, as many as hold this share of its absolute sum, in (0, 1].
-    max_epochs : int, default=50
+    max_iter : int, default=50
         Largest number of sweeps over all blocks.
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
@@ -221,7 +221,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         "hidden_layer_sizes": ["array-like", None],
         "clustering": [StrOptions({"kmeans", "subspace"})],
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left"), None],
-        "keep": [Interval(numbers.Real, 0, 1, closed="right")],
+        "affinity_mass": [Interval(numbers.Real, 0, 1, closed="right")],
     }
 
     def __init__(
@@ -232,9 +232,9 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         hidden_layer_sizes=None,
         clustering="kmeans",
         clustering_weight=None,
-        penalty=0.1,
-        keep=0.9,
-        max_epochs=50,
+        alpha=0.1,
+        affinity_mass=0.9,
+        max_iter=50,
         n_init=1,
         tol=1e-4,
         verbose=0,
@@ -245,9 +245,9 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.clustering = clustering
         self.clustering_weight = clustering_weight
-        self.penalty = penalty
-        self.keep = keep
-        self.max_epochs = max_epochs
+        self.alpha = alpha
+        self.affinity_mass = affinity_mass
+        self.max_iter = max_iter
         self.n_init = n_init
         self.tol = tol
         self.verbose = verbose
@@ -278,7 +278,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         settings = self.n_clusters, self._widths(), self._weight()
         if self.clustering == "kmeans":
             return KMeansTerm(*settings)
-        return SubspaceTerm(*settings, self.penalty, self.keep)
+        return SubspaceTerm(*settings, self.alpha, self.affinity_mass)
 
     def _solve(self, run):
         scale, term = run.rows.scale, self._term()
@@ -293,7 +293,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
             terms = {"reconstruction": np.square(X - Z @ D).sum(), **term.terms(Z)}
             return {name: value / len(X) / scale**2 for name, value in terms.items()}
 
-        run.sweep("sweep", sweep, self.max_epochs, self.tol)
+        run.sweep("sweep", sweep, self.max_iter, self.tol)
         product = dictionary_product(dictionaries)
         solution = _Solution(scale, self._weight(), dictionaries, product)
         term.finish(X, solution)

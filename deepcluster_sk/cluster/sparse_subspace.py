@@ -45,7 +45,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
     clustering, and fits a linear subspace to each. A new sample belongs to the
     subspace nearest to it.
 
-    For some 20,000 samples with "l1" and "elastic-net": time grows with the square
+    For some 20,000 samples with "l1" and "elasticnet": time grows with the square
     of their number, memory with the number (10,000 samples of 50 features take
     a minute and 0.6 GB). "l2" needs a dense matrix of n x n, "nuclear" several and a
     singular value decomposition of it an iteration: for 20,000 and 1,000 samples.
@@ -66,17 +66,17 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
     normalize : bool, default=True
         Scale each row, after the projection, to unit norm. One penalty then suits
         all rows.
-    penalty : float, default=0.1
-        λ relative to the data, in (0, inf): λ is ``penalty`` times the smallest
+    alpha : float, default=0.1
+        λ relative to the data, in (0, inf): λ is ``alpha`` times the smallest
         value for which half of the rows of C vanish under "l1",
         ``2 median_i max_j |z_iᵀ z_j|``. The default corresponds to α = 10 of [1]_,
         who take 20 for images of faces.
-    regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
+    penalty : {"l1", "elasticnet", "nuclear", "l2"}, default="l1"
         R. The sum of absolute values, ``l1_ratio ||C||_1 + (1 - l1_ratio) / 2
         ||C||²`` (more entries in a row), the sum of singular values, or ``||C||²``.
     l1_ratio : float, default=0.9
-        Share of the first term of "elastic-net", in (0, 1].
-    keep : float, default=0.9
+        Share of the first term of "elasticnet", in (0, 1].
+    affinity_mass : float, default=0.9
         Only the largest entries of each row of C enter the graph, as many as hold
         this share of its absolute sum, in (0, 1]. Small entries are what connects
         different subspaces. 1 keeps all.
@@ -85,7 +85,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         ``affine="auto"`` means False. "auto" takes the
         smallest under which most samples are nearest to the subspace of the cluster
         that they were cut into.
-    max_epochs : int, default=1
+    max_iter : int, default=1
         Largest number of refinements: fit the subspaces, then move each sample to
         the nearest. From the second on this is k-subspaces.
     n_init : int, default=1
@@ -132,7 +132,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
     training data is ``labels_``, those are not the clusters of the cut, but the
     nearest subspaces after it. On planted unions of subspaces and on COIL-20
     (20 singular vectors) both recover the classes without an error. The defaults of
-    ``penalty`` and ``keep`` were chosen with sight of COIL-20's accuracy.
+    ``alpha`` and ``affinity_mass`` were chosen with sight of COIL-20's accuracy.
 
     ``score`` is minus the squared distance to the nearest subspace, which new
     samples have too; the self-expression that comes before is in ``history_``.
@@ -173,9 +173,9 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         "latent_dim": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "affine": ["boolean", StrOptions({"auto"})],
         "normalize": ["boolean"],
-        "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
+        "penalty": [StrOptions({"l1", "elasticnet", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
-        "keep": [Interval(numbers.Real, 0, 1, closed="right")],
+        "affinity_mass": [Interval(numbers.Real, 0, 1, closed="right")],
         "subspace_dim": [
             Interval(numbers.Integral, 1, None, closed="left"),
             StrOptions({"auto"}),
@@ -189,12 +189,12 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         latent_dim=None,
         affine="auto",
         normalize=True,
-        penalty=0.1,
-        regularization="l1",
+        alpha=0.1,
+        penalty="l1",
         l1_ratio=0.9,
-        keep=0.9,
+        affinity_mass=0.9,
         subspace_dim="auto",
-        max_epochs=1,
+        max_iter=1,
         n_init=1,
         tol=1e-4,
         verbose=0,
@@ -204,12 +204,12 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         self.latent_dim = latent_dim
         self.affine = affine
         self.normalize = normalize
+        self.alpha = alpha
         self.penalty = penalty
-        self.regularization = regularization
         self.l1_ratio = l1_ratio
-        self.keep = keep
+        self.affinity_mass = affinity_mass
         self.subspace_dim = subspace_dim
-        self.max_epochs = max_epochs
+        self.max_iter = max_iter
         self.n_init = n_init
         self.tol = tol
         self.verbose = verbose
@@ -247,10 +247,10 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
                 start.coordinates(rows.X), self.latent_dim, np.random.RandomState(0)
             )
         Z = start.embed(rows.X)
-        weight = relative_weight(Z, self.penalty)
-        C = self_expression_of(Z, weight, self.regularization, self.l1_ratio)
-        size = expression_penalty(C, self.regularization, self.l1_ratio)
-        rows.start, rows.affinity = start, affinity(C, self.keep)
+        weight = relative_weight(Z, self.alpha)
+        C = self_expression_of(Z, weight, self.penalty, self.l1_ratio)
+        size = expression_penalty(C, self.penalty, self.l1_ratio)
+        rows.start, rows.affinity = start, affinity(C, self.affinity_mass)
         rows.terms = {
             "self_expression": float(np.square(Z - C @ Z).sum() / len(X)),
             "penalty": float(weight * size / len(X)),
@@ -274,7 +274,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
             labels = residuals.argmin(1)
             return {"residual": residuals.min(1).mean()}
 
-        run.sweep("subspaces", refine, self.max_epochs, self.tol)
+        run.sweep("subspaces", refine, self.max_iter, self.tol)
         solution.fit_centers(rows.X, self.n_clusters)
         return solution
 

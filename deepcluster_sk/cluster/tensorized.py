@@ -38,15 +38,15 @@ class _TensorizedLoss(Criterion):
     assignment : Tensor of shape (n, k)
         One-hot rows to start from.
     n_features : int
-    penalty : float
+    code_penalty : float
     update : {"lloyd", "projected", "constrained", "none"}
     lr : float
         Step of S, in units of the present mean cost.
     """
 
-    def __init__(self, assignment, n_features, penalty, update, lr):
+    def __init__(self, assignment, n_features, code_penalty, update, lr):
         super().__init__()
-        self.penalty, self.update, self.lr = penalty, update, lr
+        self.code_penalty, self.update, self.lr = code_penalty, update, lr
         k = assignment.shape[1]
         if update in ("projected", "constrained"):
             # A gradient cannot leave a vertex: start half-way to the centre.
@@ -59,7 +59,7 @@ class _TensorizedLoss(Criterion):
     def forward(self, output, x, index):
         old = self.assignment[index]  # (n, k)
         cost = output.cost_of(x)  # (n, k)
-        code = -self.penalty * output.embedding.square().sum(-1).T
+        code = -self.code_penalty * output.embedding.square().sum(-1).T
         return {
             "reconstruction": (old * (cost - code)).sum(1).mean(),
             "code": (old * code).sum(1).mean(),
@@ -125,7 +125,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     """Tensorized autoencoder: one autoencoder per cluster, learned with the labels.
 
     Minimises, over centres C_j, autoencoders (g_j, f_j) and an assignment S,
-    ``sum_ij S_ij (||x_i - r_ij||² - penalty ||z_ij||²)`` with the code
+    ``sum_ij S_ij (||x_i - r_ij||² - code_penalty ||z_ij||²)`` with the code
     ``z_ij = g_j(x_i - C_j)`` and the reconstruction ``r_ij = f_j(z_ij) + C_j``
     (Eq. 2 of [1]_). Clusters may then differ in shape and direction, where k-means
     and a single autoencoder see one shape only. With the default linear
@@ -148,7 +148,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows; it may not have buffers.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
-    penalty : float, default=-0.1
+    code_penalty : float, default=-0.1
         λ of Eq. 2, in [-1, 1]. Negative values hold the samples of a cluster near
         its centre: 0 ignores how far they spread along the code, -1 makes the
         linear case k-means. Positive values are for linear autoencoders only; the
@@ -265,7 +265,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
-        "penalty": [Interval(numbers.Real, -1, 1, closed="both")],
+        "code_penalty": [Interval(numbers.Real, -1, 1, closed="both")],
         "solver": [StrOptions({"auto", "exact", "gradient"})],
         "assignment": [StrOptions({"lloyd", "projected", "constrained"})],
         "assignment_lr": [Interval(numbers.Real, 0, None, closed="neither")],
@@ -285,7 +285,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
-        penalty=-0.1,
+        code_penalty=-0.1,
         solver="auto",
         assignment="lloyd",
         assignment_lr=0.25,
@@ -309,7 +309,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
-        self.penalty = penalty
+        self.code_penalty = code_penalty
         self.solver = solver
         self.assignment = assignment
         self.assignment_lr = assignment_lr
@@ -358,7 +358,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             "architecture": self.architecture,
             "hidden_layer_sizes": self._hidden(),
             "image_shape": self.image_shape,
-            "penalty": self.penalty,
+            "code_penalty": self.code_penalty,
         }
 
     def _validate_training_data(self, X):
@@ -370,9 +370,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
                     f"latent_dim={self.latent_dim} of {name} must be at most "
                     f"n_features={X.shape[1]} for linear autoencoders."
                 )
-        elif self.penalty > 0:
+        elif self.code_penalty > 0:
             raise ValueError(
-                f"penalty={self.penalty} of {name} must be at most 0 for autoencoders "
+                f"code_penalty={self.code_penalty} of {name} must be at most 0 for autoencoders "
                 "that are not linear: larger codes would lower the objective for ever."
             )
         if self.solver == "exact" and not (
@@ -461,7 +461,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             self._initial_labels(X, run),
             self.n_clusters,
             self.latent_dim,
-            self.penalty,
+            self.code_penalty,
             self.max_epochs,
             run.random_state,
         )
@@ -487,7 +487,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             _TensorizedLoss,
             one_hot,
             X.shape[1],
-            self.penalty,
+            self.code_penalty,
             lr=self.assignment_lr,
         )
         corrupt = partial(add_noise, self.noise_std) if self.noise_std else None

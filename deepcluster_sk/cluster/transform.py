@@ -82,22 +82,22 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         centred, and a constant column, the root mean square norm of its rows, is
         added to it. "auto" does so where there are fewer than two features a cluster
         and ``latent_dim`` is None. Lines through the origin of such data need False.
-    penalty : float, default=0.1
-        μ relative to the data, in (0, inf): μ is ``penalty`` times the smallest
+    alpha : float, default=0.1
+        μ relative to the data, in (0, inf): μ is ``alpha`` times the smallest
         value for which half of the rows of C vanish under "l1", at the start.
-    regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
+    penalty : {"l1", "elasticnet", "nuclear", "l2"}, default="l1"
         R, as in ``SparseSubspaceClustering``.
     l1_ratio : float, default=0.9
-        Share of the first term of "elastic-net", in (0, 1].
+        Share of the first term of "elasticnet", in (0, 1].
     transform_penalty : float, default=0.1
         λ in units of the data's squared norm, in (0, inf). Large values make
         transforms nearly orthogonal, small ones let them follow the codes.
     subspace_weight : float, default=0.1
         γ, in [0, inf).
-    keep : float, default=0.9
+    affinity_mass : float, default=0.9
         Only the largest entries of each row of C enter the graph, as many as hold
         this share of its absolute sum, in (0, 1].
-    max_epochs : int, default=20
+    max_iter : int, default=20
         Largest number of sweeps over all blocks.
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
@@ -182,11 +182,11 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         "n_layers": [Interval(numbers.Integral, 1, None, closed="left")],
         "latent_dim": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "affine": ["boolean", StrOptions({"auto"})],
-        "regularization": [StrOptions({"l1", "elastic-net", "nuclear", "l2"})],
+        "penalty": [StrOptions({"l1", "elasticnet", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
         "transform_penalty": [Interval(numbers.Real, 0, None, closed="neither")],
         "subspace_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "keep": [Interval(numbers.Real, 0, 1, closed="right")],
+        "affinity_mass": [Interval(numbers.Real, 0, 1, closed="right")],
     }
 
     def __init__(
@@ -196,13 +196,13 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         n_layers=1,
         latent_dim=None,
         affine="auto",
-        penalty=0.1,
-        regularization="l1",
+        alpha=0.1,
+        penalty="l1",
         l1_ratio=0.9,
         transform_penalty=0.1,
         subspace_weight=0.1,
-        keep=0.9,
-        max_epochs=20,
+        affinity_mass=0.9,
+        max_iter=20,
         n_init=1,
         tol=1e-4,
         verbose=0,
@@ -212,13 +212,13 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         self.n_layers = n_layers
         self.latent_dim = latent_dim
         self.affine = affine
+        self.alpha = alpha
         self.penalty = penalty
-        self.regularization = regularization
         self.l1_ratio = l1_ratio
         self.transform_penalty = transform_penalty
         self.subspace_weight = subspace_weight
-        self.keep = keep
-        self.max_epochs = max_epochs
+        self.affinity_mass = affinity_mass
+        self.max_iter = max_iter
         self.n_init = n_init
         self.tol = tol
         self.verbose = verbose
@@ -239,9 +239,9 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
     def _solve(self, run):
         solution, k = copy(run.rows.start), self.n_clusters
         learner = _TransformLearner(self, solution.inputs(run.rows.X), run)
-        run.sweep("sweep", learner.sweep, self.max_epochs, self.tol)
+        run.sweep("sweep", learner.sweep, self.max_iter, self.tol)
         solution.transforms = learner.transforms
-        run.affinity = affinity(learner.C, self.keep)
+        run.affinity = affinity(learner.C, self.affinity_mass)
         labels = cut(run.affinity, k, run.random_state)
         solution.fit_subspaces(run.rows.X, labels, k, "auto", run.random_state)
         solution.fit_centers(run.rows.X, k)
@@ -302,7 +302,7 @@ class _TransformLearner:
             self.transforms.append(np.linalg.qr(noise)[0] / np.sqrt(2))
         self.layers = _layers(X, self.transforms)  # X_2 .. X_L, Z
         self.transform_weight = settings.transform_penalty * n
-        self.weight = relative_weight(self.Z, settings.penalty)
+        self.weight = relative_weight(self.Z, settings.alpha)
         self.C = self._express()
 
     @property
@@ -311,11 +311,11 @@ class _TransformLearner:
 
     def _express(self):
         s = self.settings
-        return self_expression_of(self.Z, self.weight, s.regularization, s.l1_ratio)
+        return self_expression_of(self.Z, self.weight, s.penalty, s.l1_ratio)
 
     def _expression_terms(self, C):
         s, n = self.settings, len(self.X)
-        size = expression_penalty(C, s.regularization, s.l1_ratio)
+        size = expression_penalty(C, s.penalty, s.l1_ratio)
         error = np.square(self.Z - C @ self.Z).sum()
         gamma = s.subspace_weight / n
         return gamma * error, gamma * self.weight * size

@@ -29,11 +29,11 @@ def mean_squared_error(reconstruction, x):
     return (reconstruction - x).square().mean()
 
 
-def tensorized_cost(embedding, reconstruction, x, penalty):
+def tensorized_cost(embedding, reconstruction, x, code_penalty):
     """Cost of every sample under every cluster's autoencoder.
 
     The bracket of Eq. 2 of [1]_:
-    ``||x_i - r_ij||² - penalty ||z_ij||²``, with the reconstruction
+    ``||x_i - r_ij||² - code_penalty ||z_ij||²``, with the reconstruction
     ``r_ij = f_j(g_j(x_i - C_j)) + C_j`` and the code ``z_ij = g_j(x_i - C_j)``.
 
     Parameters
@@ -44,7 +44,7 @@ def tensorized_cost(embedding, reconstruction, x, penalty):
         Reconstructions, centres added back.
     x : Tensor of shape (n, d)
         What should have been reconstructed.
-    penalty : float
+    code_penalty : float
         λ; the paper's experiments use -0.1.
 
     Returns
@@ -63,11 +63,11 @@ def tensorized_cost(embedding, reconstruction, x, penalty):
     >>> from deepcluster_sk.losses import tensorized_cost
     >>> x = torch.tensor([[1.0, 2.0]])
     >>> code = torch.tensor([[[2.0]]])
-    >>> tensorized_cost(code, torch.zeros(1, 1, 2), x, penalty=-0.1)
+    >>> tensorized_cost(code, torch.zeros(1, 1, 2), x, code_penalty=-0.1)
     tensor([[5.4000]])
     """
     error = (x - reconstruction).square().sum(-1)
-    return (error - penalty * embedding.square().sum(-1)).T
+    return (error - code_penalty * embedding.square().sum(-1)).T
 
 
 def simplex_projection(x):

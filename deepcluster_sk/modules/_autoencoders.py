@@ -226,7 +226,7 @@ def build_autoencoder(
         architecture. Ignored for a callable.
     image_shape : tuple (C, H, W) or None, default=None
         Needed by "conv".
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         See :class:`MixedPrecision`.
 
     Returns
@@ -293,8 +293,8 @@ class MixedPrecision(Autoencoder):
 
 
 def with_precision(network, precision):
-    """The autoencoder, or that autoencoder in :class:`MixedPrecision` for "bf16"."""
-    return MixedPrecision(network) if precision == "bf16" else network
+    """The autoencoder, or that autoencoder in :class:`MixedPrecision` for "bfloat16"."""
+    return MixedPrecision(network) if precision == "bfloat16" else network
 
 
 class _UserAutoencoder(Autoencoder):

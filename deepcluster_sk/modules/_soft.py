@@ -132,7 +132,7 @@ def build_block_autoencoder(
         blocks ("conv", default (32, 32)), at least one.
     image_shape : tuple (C, H, W) or None, default=None
         Needed by "conv".
-    precision : {"float32", "bf16"}, default="float32"
+    precision : {"float32", "bfloat16"}, default="float32"
         See :class:`MixedPrecision`.
 
     Returns

@@ -184,7 +184,7 @@ class TensorizedOutput:
         Codes by every cluster.
     reconstruction : Tensor of shape (k, n, d)
         Reconstructions by every cluster.
-    penalty : float
+    code_penalty : float
         λ of Eq. 2.
 
     Attributes
@@ -193,16 +193,16 @@ class TensorizedOutput:
         Once ``cost_of`` was asked for it.
     """
 
-    def __init__(self, embedding, reconstruction, penalty):
+    def __init__(self, embedding, reconstruction, code_penalty):
         self.embedding = embedding
         self.reconstruction = reconstruction
-        self.penalty = penalty
+        self.code_penalty = code_penalty
         self.cost = None
 
     def cost_of(self, x):
         """Cost of each row under each cluster (the bracket of Eq. 2), ``(n, k)``."""
         self.cost = tensorized_cost(
-            self.embedding, self.reconstruction, x, self.penalty
+            self.embedding, self.reconstruction, x, self.code_penalty
         )
         return self.cost
 
@@ -216,21 +216,21 @@ class TensorizedModule(nn.Module):
         Number k of clusters and width d of a row.
     stack : torch.nn.Module
         The k autoencoders: ``encode``, ``decode`` and ``forward`` on ``(k, n, .)``.
-    penalty : float
+    code_penalty : float
         λ of Eq. 2.
     """
 
-    def __init__(self, n_clusters, n_features, stack, penalty):
+    def __init__(self, n_clusters, n_features, stack, code_penalty):
         super().__init__()
         self.stack = stack
-        self.penalty = penalty
+        self.code_penalty = code_penalty
         self.register_buffer("centers", torch.zeros(n_clusters, n_features))
 
     def forward(self, x):
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
         centers = self.centers.unsqueeze(1)  # (k, 1, d)
         embedding, residual = self.stack(x - centers)
-        return TensorizedOutput(embedding, residual + centers, self.penalty)
+        return TensorizedOutput(embedding, residual + centers, self.code_penalty)
 
     def choose(self, x):
         """Chosen cluster and its cost, code and reconstruction for each row."""
@@ -252,7 +252,7 @@ def build_tensorized_autoencoder(
     architecture,
     hidden_layer_sizes,
     image_shape,
-    penalty,
+    code_penalty,
 ):
     """Make k autoencoders: orthogonal projections where everything is linear.
 
@@ -266,7 +266,7 @@ def build_tensorized_autoencoder(
         Of each encoder; an empty one makes linear autoencoders.
     image_shape : tuple (C, H, W) or None
         Needed by "conv".
-    penalty : float
+    code_penalty : float
         λ of Eq. 2.
 
     Returns
@@ -287,4 +287,4 @@ def build_tensorized_autoencoder(
             image_shape,
         )
         stack = StackedModule(n_clusters, build)
-    return TensorizedModule(n_clusters, n_features, stack, penalty)
+    return TensorizedModule(n_clusters, n_features, stack, code_penalty)

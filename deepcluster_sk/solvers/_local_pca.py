@@ -3,7 +3,7 @@
 By Theorem 2.2 of Esser et al. (2023) the optimum of the linear case for a given
 assignment is known: centres are means, encoders the leading eigenvectors of each
 cluster's covariance. Alternating that with the best assignment is a Lloyd
-iteration; for ``penalty <= 0`` neither half-step raises the objective.
+iteration; for ``code_penalty <= 0`` neither half-step raises the objective.
 """
 
 import numpy as np
@@ -48,10 +48,10 @@ def leading_directions(R, n_components, random_state):
     return np.ascontiguousarray(V[:, np.argsort(values)[::-1]].T)
 
 
-def projection_cost(X, centers, bases, penalty):
+def projection_cost(X, centers, bases, code_penalty):
     """Cost of every row under every cluster, for orthonormal encoders.
 
-    With ``U Uᵀ = I`` the bracket of Eq. 3 is ``||r||² - (1 + penalty) ||U r||²``,
+    With ``U Uᵀ = I`` the bracket of Eq. 3 is ``||r||² - (1 + code_penalty) ||U r||²``,
     ``r = x - C_j``.
 
     Parameters
@@ -59,7 +59,7 @@ def projection_cost(X, centers, bases, penalty):
     X : ndarray of shape (n, d)
     centers : ndarray of shape (k, d)
     bases : ndarray of shape (k, h, d)
-    penalty : float
+    code_penalty : float
 
     Returns
     -------
@@ -108,7 +108,9 @@ def reseed_empty(labels, cost, n_clusters):
     return n_reseeded
 
 
-def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_state):
+def local_pca(
+    X, labels, n_clusters, n_components, code_penalty, max_iter, random_state
+):
     """Alternate means and principal directions with the best assignment.
 
     Parameters
@@ -118,7 +120,7 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
         The assignment to start from.
     n_clusters, n_components : int
         Numbers k of clusters and h of directions.
-    penalty : float
+    code_penalty : float
         λ in [-1, 1].
     max_iter : int
         Largest number of sweeps.
@@ -151,8 +153,8 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
                 bases[j] = leading_directions(
                     members - centers[j], n_components, random_state
                 )
-        distance, energy = projection_cost(X, centers, bases, penalty)
-        costs = distance - (1 + penalty) * energy
+        distance, energy = projection_cost(X, centers, bases, code_penalty)
+        costs = distance - (1 + code_penalty) * energy
         new = costs.argmin(1)
         # A tie, up to rounding, goes to the cluster the row is in, or duplicates
         # swap for ever.
@@ -164,7 +166,7 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
             {
                 "loss": cost.mean(),
                 "reconstruction": (distance - energy)[rows, labels].mean(),
-                "code": -penalty * energy[rows, labels].mean(),
+                "code": -code_penalty * energy[rows, labels].mean(),
                 "n_changed": n_changed,
             }
         )

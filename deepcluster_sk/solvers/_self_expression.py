@@ -8,11 +8,11 @@ from sklearn.exceptions import ConvergenceWarning
 from ._sparse_expression import sparse_rows
 from ._validation import check_matrix, check_scalar
 
-_REGULARIZATIONS = ("l1", "elastic-net", "nuclear", "l2")
+_PENALTIES = ("l1", "elasticnet", "nuclear", "l2")
 
 
 def self_expression(
-    Z, penalty, regularization="l1", *, l1_ratio=0.9, tol=1e-4, max_dense_gb=4.0
+    Z, alpha, penalty="l1", *, l1_ratio=0.9, tol=1e-4, max_dense_gb=4.0
 ):
     r"""Express every sample by the others.
 
@@ -24,22 +24,22 @@ def self_expression(
     ----------
     Z : array-like of shape (n, h)
         Samples (or their codes), one a row; n >= 2.
-    penalty : float
+    alpha : float
         :math:`\lambda > 0`. In units of squared data for "l1": row i of C
         vanishes as soon as :math:`\lambda \ge 2 \max_{j \ne i} |z_i^\top z_j|`
-        (:math:`\lambda` times `l1_ratio` for "elastic-net"). Unit-norm rows make
-        one penalty suit all rows.
-    regularization : {"l1", "elastic-net", "nuclear", "l2"}, default="l1"
+        (:math:`\lambda` times `l1_ratio` for "elasticnet"). Unit-norm rows make
+        one weight suit all rows.
+    penalty : {"l1", "elasticnet", "nuclear", "l2"}, default="l1"
         R, with :math:`\rho` the `l1_ratio`:
 
         - "l1": :math:`\|C\|_1`, sum of absolute values, sparse subspace
           clustering [1]_;
-        - "elastic-net": :math:`\rho \|C\|_1 + \tfrac12 (1 - \rho) \|C\|_F^2`, as
+        - "elasticnet": :math:`\rho \|C\|_1 + \tfrac12 (1 - \rho) \|C\|_F^2`, as
           scikit-learn weighs it; denser within a subspace [2]_;
         - "nuclear": sum of the singular values, low rank;
         - "l2": :math:`\|C\|_F^2`, least squares.
     l1_ratio : float, default=0.9
-        :math:`\rho` in (0, 1], for "elastic-net" only.
+        :math:`\rho` in (0, 1], for "elasticnet" only.
     tol : float, default=1e-4
         Largest violation of the optimality conditions, in (0, 1), see Notes. The
         closed form of "l2" does not use it.
@@ -50,7 +50,7 @@ def self_expression(
     Returns
     -------
     C : csr_array of shape (n, n) or ndarray of shape (n, n)
-        Row i expresses sample i. Sparse for "l1" and "elastic-net". The diagonal
+        Row i expresses sample i. Sparse for "l1" and "elasticnet". The diagonal
         is exactly zero.
 
     Raises
@@ -62,12 +62,12 @@ def self_expression(
     -----
     With the gradient of the smooth part
     :math:`G = -2 (Z - C Z) Z^\top` (plus :math:`\lambda (1 - \rho) C` for
-    "elastic-net"), off the diagonal:
+    "elasticnet"), off the diagonal:
 
-    - "l1" and "elastic-net" (there :math:`\lambda_1 = \rho \lambda`, else
+    - "l1" and "elasticnet" (there :math:`\lambda_1 = \rho \lambda`, else
       :math:`\lambda_1 = \lambda`): :math:`|G_{ij}| \le (1 + tol) \lambda_1`, and
       :math:`|G_{ij} + \lambda_1 \operatorname{sign} C_{ij}| \le tol\,\lambda_1`
-      where :math:`C_{ij} \ne 0`. The violation is relative to the penalty, not to
+      where :math:`C_{ij} \ne 0`. The violation is relative to alpha, not to
       the larger data term; for penalties at the rounding of the data
       (:math:`\lambda_1 < 10^{-10} \max_i \|z_i\|^2`) it is relative to that
       bound. Each row is solved to the end by an active-set method on a working
@@ -99,77 +99,73 @@ def self_expression(
     >>> import numpy as np
     >>> from deepcluster_sk.solvers import self_expression
     >>> Z = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
-    >>> self_expression(Z, penalty=0.2).toarray()
+    >>> self_expression(Z, alpha=0.2).toarray()
     array([[0.  , 0.9 , 0.  , 0.  ],
            [0.9 , 0.  , 0.  , 0.  ],
            [0.  , 0.  , 0.  , 0.475],
            [0.  , 0.  , 1.9 , 0.  ]])
     """
     Z = check_matrix("Z", Z)
-    penalty = check_scalar("penalty", penalty, low_open=True)
+    alpha = check_scalar("alpha", alpha, low_open=True)
     tol = check_scalar("tol", tol, high=1.0, low_open=True)
     max_dense_gb = check_scalar("max_dense_gb", max_dense_gb)
-    if regularization not in _REGULARIZATIONS:
-        raise ValueError(
-            f"regularization must be one of {_REGULARIZATIONS}; got {regularization!r}."
-        )
+    if penalty not in _PENALTIES:
+        raise ValueError(f"penalty must be one of {_PENALTIES}; got {penalty!r}.")
     if Z.shape[0] < 2:
         raise ValueError(
             "Z must have at least 2 rows for one to be expressed by another; "
             f"got shape {Z.shape}."
         )
-    if regularization == "l2":
+    if penalty == "l2":
         _refuse(Z.shape[0], 2, "l2", max_dense_gb)
-        return _ridge(Z, penalty)
-    if regularization == "nuclear":
+        return _ridge(Z, alpha)
+    if penalty == "nuclear":
         # C, its copy, dual, P, the SVD's factors and workspace.
         _refuse(Z.shape[0], 14, "nuclear", max_dense_gb)
-        return _nuclear(Z, penalty, tol)[0]
-    if regularization == "elastic-net":
+        return _nuclear(Z, alpha, tol)[0]
+    if penalty == "elasticnet":
         l1_ratio = check_scalar("l1_ratio", l1_ratio, high=1.0, low_open=True)
     else:
         l1_ratio = 1.0
-    C, unsolved = sparse_rows(
-        Z, l1_ratio * penalty, 0.5 * (1.0 - l1_ratio) * penalty, tol
-    )
+    C, unsolved = sparse_rows(Z, l1_ratio * alpha, 0.5 * (1.0 - l1_ratio) * alpha, tol)
     if unsolved:
         warnings.warn(
             f"self_expression left {unsolved} of {Z.shape[0]} rows above the "
-            f"tolerance {tol:g}; raise the penalty or tol.",
+            f"tolerance {tol:g}; raise alpha or tol.",
             ConvergenceWarning,
             stacklevel=2,
         )
     return C
 
 
-def _refuse(n, arrays, regularization, limit):
+def _refuse(n, arrays, penalty, limit):
     need = arrays * 8.0 * n**2 / 1e9
     if need > limit:
         raise MemoryError(
-            f"regularization={regularization!r} works on dense arrays: n = {n} samples "
+            f"penalty={penalty!r} works on dense arrays: n = {n} samples "
             f"need about {need:.1f} GB, more than max_dense_gb = {limit:g}. Use "
-            "'l1' or 'elastic-net', whose memory grows with n only, fewer samples, "
+            "'l1' or 'elasticnet', whose memory grows with n only, fewer samples, "
             "or raise max_dense_gb."
         )
 
 
-def _ridge(Z, penalty):
+def _ridge(Z, alpha):
     """Row-wise ridge regression on the other samples, by the inverse Gram trick."""
     U, s, _ = np.linalg.svd(Z, full_matrices=False)  # (n, r), (r,)
     # P = (ZZ' + λ)^-1 = [U diag(λ / (s² + λ)) U' + (I - UU')] / λ. The scale of P
     # cancels. Its diagonal is a sum of non-negative terms, not 1 - leverage: no
-    # cancellation where the penalty is small.
-    shrink = penalty / (s**2 + penalty)
+    # cancellation where alpha is small.
+    shrink = alpha / (s**2 + alpha)
     outside = np.maximum(1.0 - np.sum(U**2, axis=1), 0.0)
     outside[outside < 1e-14] = 0.0
     diagonal = outside + U**2 @ shrink  # (n,)
     # Off the diagonal: (UU' - U diag(shrink) U')_ij = -λ P_ij.
-    C = (U * (s**2 / (s**2 + penalty)) / diagonal[:, np.newaxis]) @ U.T
+    C = (U * (s**2 / (s**2 + alpha)) / diagonal[:, np.newaxis]) @ U.T
     np.fill_diagonal(C, 0.0)
     return C
 
 
-def _nuclear(Z, penalty, tol, max_iter=5000):
+def _nuclear(Z, alpha, tol, max_iter=5000):
     """Nuclear norm by ADMM; return C and the certificate Y (see self_expression).
 
     min ||Z - CZ||² + λ||J||_* over C = J, diag C = 0. The C step is a ridge
@@ -180,7 +176,7 @@ def _nuclear(Z, penalty, tol, max_iter=5000):
     U, s, _ = np.linalg.svd(Z, full_matrices=False)
     K = 2.0 * (U * s**2) @ U.T
     # ρ/λ sets the threshold λ/ρ on singular values of C, which lie about [0, 1].
-    rho = max(2.0 * penalty, 1e-3 * s[0] ** 2, np.finfo(np.float64).tiny)
+    rho = max(2.0 * alpha, 1e-3 * s[0] ** 2, np.finfo(np.float64).tiny)
     J = np.zeros((n, n))
     Y = np.zeros((n, n))  # ρ times the scaled dual; in λ ∂||J||_* after a J step
     P = None
@@ -192,16 +188,16 @@ def _nuclear(Z, penalty, tol, max_iter=5000):
         C -= np.diag(C)[:, np.newaxis] * leave_out
         np.fill_diagonal(C, 0.0)
         L, sigma, Rt = np.linalg.svd(C + Y / rho, full_matrices=False)
-        shrunk = np.maximum(sigma - penalty / rho, 0.0)
+        shrunk = np.maximum(sigma - alpha / rho, 0.0)
         old = J
         J = (L * shrunk) @ Rt
-        Y = (L * np.minimum(sigma * rho, penalty)) @ Rt
+        Y = (L * np.minimum(sigma * rho, alpha)) @ Rt
         # Stationarity of C with the new Y misses by ρ (J - old), off the diagonal.
-        dual = rho * np.abs(J - old).max() / penalty
+        dual = rho * np.abs(J - old).max() / alpha
         primal = np.linalg.norm(C - J)
         if dual <= 0.5 * tol:
             nuclear = np.linalg.svd(C, compute_uv=False).sum()
-            if np.sum(Y * C) >= (1.0 - 0.5 * tol) * penalty * nuclear:
+            if np.sum(Y * C) >= (1.0 - 0.5 * tol) * alpha * nuclear:
                 return C, Y
         if iteration % 10 == 9 and iteration < 500:  # balance the two residuals
             change = np.linalg.norm(J - old)
@@ -211,7 +207,7 @@ def _nuclear(Z, penalty, tol, max_iter=5000):
                 P = None
     warnings.warn(
         f"self_expression: the nuclear norm did not reach tol = {tol:g} in {max_iter} "
-        "iterations; raise the penalty or tol.",
+        "iterations; raise alpha or tol.",
         ConvergenceWarning,
         stacklevel=3,
     )

@@ -34,24 +34,24 @@ def largest_products(Z, block=1000):
     return largest
 
 
-def relative_weight(Z, penalty):
-    """``penalty`` times the smallest weight under which half of the rows vanish.
+def relative_weight(Z, alpha):
+    """``alpha`` times the smallest weight under which half of the rows vanish.
 
-    Where even that is zero, nothing can express anything, and ``penalty`` serves.
+    Where even that is zero, nothing can express anything, and ``alpha`` serves.
     """
-    weight = penalty * 2 * float(np.median(largest_products(Z)))
-    return weight if weight > 0 else penalty
+    weight = alpha * 2 * float(np.median(largest_products(Z)))
+    return weight if weight > 0 else alpha
 
 
-def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
+def self_expression_of(Z, weight, penalty, l1_ratio=0.9):
     """Self-expression of rows; a row alone is expressed by nothing.
 
     Parameters
     ----------
     Z : ndarray of shape (n, h)
     weight : float
-        The absolute penalty.
-    regularization, l1_ratio
+        The absolute weight.
+    penalty, l1_ratio
         As in :func:`deepcluster_sk.solvers.self_expression`.
 
     Returns
@@ -60,30 +60,30 @@ def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
     """
     if len(Z) == 1:
         return sparse.csr_array((1, 1))
-    return self_expression(Z, weight, regularization, l1_ratio=l1_ratio)
+    return self_expression(Z, weight, penalty, l1_ratio=l1_ratio)
 
 
-def expression_penalty(C, regularization, l1_ratio=0.9):
+def expression_penalty(C, penalty, l1_ratio=0.9):
     """R(C), as :func:`deepcluster_sk.solvers.self_expression` defines it."""
     values = C.data if sparse.issparse(C) else C
-    if regularization == "l1":
+    if penalty == "l1":
         return np.abs(values).sum()
-    if regularization == "l2":
+    if penalty == "l2":
         return np.square(values).sum()
-    if regularization == "elastic-net":
+    if penalty == "elasticnet":
         ridge = 0.5 * (1 - l1_ratio) * np.square(values).sum()
         return l1_ratio * np.abs(values).sum() + ridge
     dense = C.toarray() if sparse.issparse(C) else C
     return np.linalg.norm(dense, "nuc")
 
 
-def affinity(C, keep):
+def affinity(C, mass):
     """Symmetric affinity of a self-expression.
 
     Parameters
     ----------
     C : csr_array or ndarray of shape (n, n)
-    keep : float
+    mass : float
         Only the largest entries of each row count, as many as hold this share of
         the row's absolute sum.
 
@@ -101,7 +101,7 @@ def affinity(C, keep):
     total = np.bincount(row, size, n)
     before = np.cumsum(size[order]) - size[order]
     before -= (np.cumsum(total) - total)[row]
-    used = order[before < keep * total[row] * (1 - 1e-12)]
+    used = order[before < mass * total[row] * (1 - 1e-12)]
     A = sparse.csr_array((size[used], (row[used], C.indices[used])), (n, n))
     return sparse.csr_array(A + A.T)
 

@@ -12,7 +12,7 @@ from ._validation import check_matrix, check_scalar
 _GRADIENT_TOL = 1e-9
 
 
-def transform_objective(X, Z, T, penalty):
+def transform_objective(X, Z, T, alpha):
     r"""Evaluate the transform-learning objective of one layer.
 
     Parameters
@@ -23,7 +23,7 @@ def transform_objective(X, Z, T, penalty):
         Code, one sample a row.
     T : array-like of shape (h, d)
         Transform.
-    penalty : float
+    alpha : float
         Weight :math:`\lambda > 0` of the terms on T.
 
     Returns
@@ -37,10 +37,10 @@ def transform_objective(X, Z, T, penalty):
     --------
     >>> import numpy as np
     >>> from deepcluster_sk.solvers import transform_objective
-    >>> transform_objective(np.eye(2), np.eye(2), np.eye(2), penalty=0.5)
+    >>> transform_objective(np.eye(2), np.eye(2), np.eye(2), alpha=0.5)
     1.0
     """
-    X, Z, penalty = _check_layer(X, Z, penalty)
+    X, Z, alpha = _check_layer(X, Z, alpha)
     T = check_matrix(
         "T",
         T,
@@ -51,10 +51,10 @@ def transform_objective(X, Z, T, penalty):
     if singular[-1] == 0.0:
         return float("inf")
     fit = np.sum((X @ T.T - Z) ** 2)
-    return float(fit + penalty * (np.sum(T**2) - np.sum(np.log(singular))))
+    return float(fit + alpha * (np.sum(T**2) - np.sum(np.log(singular))))
 
 
-def transform_update(X, Z, penalty):
+def transform_update(X, Z, alpha):
     r"""Return the transform that best maps X to Z.
 
     Minimises over T of shape (h, d)
@@ -70,10 +70,10 @@ def transform_update(X, Z, penalty):
         Input, one sample a row. Any rank, n < d included.
     Z : array-like of shape (n, h)
         Code, one sample a row.
-    penalty : float
+    alpha : float
         Weight :math:`\lambda > 0` of the terms on T. In units of squared data
         times n: the same transform is found for n repeated samples when the
-        penalty grows with n.
+        alpha grows with n.
 
     Returns
     -------
@@ -107,46 +107,46 @@ def transform_update(X, Z, penalty):
     >>> import numpy as np
     >>> from deepcluster_sk.solvers import transform_update
     >>> X = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    >>> T = transform_update(X, X, penalty=1e-6)
+    >>> T = transform_update(X, X, alpha=1e-6)
     >>> np.allclose(T, np.eye(2), atol=1e-6)
     True
     """
-    X, Z, penalty = _check_layer(X, Z, penalty)
+    X, Z, alpha = _check_layer(X, Z, alpha)
     eigenvalues, V = np.linalg.eigh(X.T @ X)  # ascending
-    root = np.sqrt(np.maximum(eigenvalues, 0.0) + penalty)  # L = V diag(root) V'
+    root = np.sqrt(np.maximum(eigenvalues, 0.0) + alpha)  # L = V diag(root) V'
     B = (Z.T @ X) @ V / root  # (h, d), in the eigenbasis of X'X
     if Z.shape[1] >= X.shape[1]:
-        return _shrunk(B, penalty) / root @ V.T
-    W = _best_start(B, root, penalty)
-    W, residual = _newton(W, B, root, penalty)
+        return _shrunk(B, alpha) / root @ V.T
+    W = _best_start(B, root, alpha)
+    W, residual = _newton(W, B, root, alpha)
     if residual > 1e-6:
         warnings.warn(
             f"transform_update stopped at a relative gradient of {residual:.1e}; "
-            "rescale X and Z, or raise the penalty.",
+            "rescale X and Z, or raise alpha.",
             ConvergenceWarning,
             stacklevel=2,
         )
     return W / root @ V.T
 
 
-def _check_layer(X, Z, penalty):
+def _check_layer(X, Z, alpha):
     X = check_matrix("X", X)
     Z = check_matrix("Z", Z, rows=(X.shape[0], "as X has"))
-    return X, Z, check_scalar("penalty", penalty, low_open=True)
+    return X, Z, check_scalar("alpha", alpha, low_open=True)
 
 
-def _shrunk(B, penalty):
-    """Minimise ||W||² - 2<W, B> - penalty · Σ log s(W) where W is at least as tall."""
+def _shrunk(B, alpha):
+    """Minimise ||W||² - 2<W, B> - alpha · Σ log s(W) where W is at least as tall."""
     R, sigma, Qt = np.linalg.svd(B, full_matrices=False)
-    return 0.5 * (R * (sigma + np.sqrt(sigma**2 + 2.0 * penalty))) @ Qt
+    return 0.5 * (R * (sigma + np.sqrt(sigma**2 + 2.0 * alpha))) @ Qt
 
 
-def _objective(W, B, root, penalty):
+def _objective(W, B, root, alpha):
     log_det = np.sum(np.log(np.linalg.svd(W / root, compute_uv=False)))
-    return np.sum(W * W) - 2.0 * np.sum(W * B) - penalty * log_det
+    return np.sum(W * W) - 2.0 * np.sum(W * B) - alpha * log_det
 
 
-def _best_start(B, root, penalty):
+def _best_start(B, root, alpha):
     """Solve on a few subspaces of the input in closed form; return the best W.
 
     Two pulls compete: the rows of B (fit the codes) and the flattest directions
@@ -161,18 +161,18 @@ def _best_start(B, root, penalty):
         # Candidate rows for T: Q_r' L^-1, then unit vectors of flat directions.
         rows = np.vstack([Qt[:r] / root, np.eye(h, d)])
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        W = _on_subspace(_leading_independent(rows, h), B, root, penalty)
-        value = _objective(W, B, root, penalty)
+        W = _on_subspace(_leading_independent(rows, h), B, root, alpha)
+        value = _objective(W, B, root, alpha)
         if value < lowest:
             best, lowest = W, value
     return best
 
 
-def _on_subspace(basis, B, root, penalty):
+def _on_subspace(basis, B, root, alpha):
     """Minimise over all T = S basis (basis orthonormal): a square problem for S."""
     values, U = np.linalg.eigh((basis * root**2) @ basis.T)
     half = np.sqrt(values)
-    S = _shrunk((B * root) @ basis.T @ U / half, penalty) / half @ U.T
+    S = _shrunk((B * root) @ basis.T @ U / half, alpha) / half @ U.T
     return S @ basis * root
 
 
@@ -190,15 +190,15 @@ def _leading_independent(rows, count):
     return basis
 
 
-def _newton(W, B, root, penalty, max_iter=500):
+def _newton(W, B, root, alpha, max_iter=500):
     """Trust-region Newton on W; return W and the relative gradient in T."""
     # The closed-form start lies in a symmetric subspace, often on a saddle: tilt
     # it a little, so that negative curvature can be found.
     noise = np.random.default_rng(0).standard_normal(W.shape)
     W = W + noise * (1e-3 * np.linalg.norm(W) / np.linalg.norm(noise))
-    value = _objective(W, B, root, penalty)
+    value = _objective(W, B, root, alpha)
     radius = np.linalg.norm(W)
-    gradient, hessian, residual = _derivatives(W, B, root, penalty)
+    gradient, hessian, residual = _derivatives(W, B, root, alpha)
     for _ in range(max_iter):
         if residual <= _GRADIENT_TOL:
             break
@@ -206,9 +206,9 @@ def _newton(W, B, root, penalty, max_iter=500):
         # Re-solving in the new subspace follows the curved valley of nearly
         # equivalent rotations that flat data make; plain steps crawl there.
         basis = np.linalg.qr(((W + step) / root).T)[0].T
-        trial = _on_subspace(basis, B, root, penalty)
-        trial_value = _objective(trial, B, root, penalty)
-        new = _derivatives(trial, B, root, penalty)
+        trial = _on_subspace(basis, B, root, alpha)
+        trial_value = _objective(trial, B, root, alpha)
+        new = _derivatives(trial, B, root, alpha)
         drop = value - trial_value
         # Below the resolution of the objective, the gradient decides.
         if abs(model) <= 1e-13 * (abs(value) + np.sum(W * W)):
@@ -231,20 +231,20 @@ def _newton(W, B, root, penalty, max_iter=500):
     return W, residual
 
 
-def _derivatives(W, B, root, penalty):
+def _derivatives(W, B, root, alpha):
     """Gradient in W, Hessian product in W, relative gradient in T."""
     T = W / root
     K = np.linalg.inv(T @ T.T)
     pinv_t = K @ T  # transposed pseudo-inverse of T: gradient of Σ log s
-    gradient = 2.0 * (W - B) - penalty * pinv_t / root
+    gradient = 2.0 * (W - B) - alpha * pinv_t / root
 
     def hessian(E):
         e = E / root
         inner = e - (e @ T.T + T @ e.T) @ pinv_t
-        return 2.0 * E - penalty * (K @ inner) / root
+        return 2.0 * E - alpha * (K @ inner) / root
 
     scale = 2.0 * np.linalg.norm(W * root) + 2.0 * np.linalg.norm(B * root)
-    scale += penalty * np.linalg.norm(pinv_t)
+    scale += alpha * np.linalg.norm(pinv_t)
     return gradient, hessian, np.linalg.norm(gradient * root) / scale
 
 
