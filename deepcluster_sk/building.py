@@ -7,7 +7,7 @@ is about devices, batches, processes or seeds. Derive from ``BaseDeepClusterer``
 ==========================================  ============================================
 hook                                        what it is given, returns, and when
 ==========================================  ============================================
-``_phases(run)``                            A generator of ``Phase`` objects, once a run.
+``_phases(run)``                            A generator of ``Phase``, once a run.
                                             Code between two ``yield`` sees the module
                                             as the phase before left it.
 ``_row_objective(module, x)``               Objective of each row, ``(n, d) -> (n,)``,

@@ -18,8 +18,8 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EpochTimer
 
 import deepcluster_sk
-from deepcluster_sk.io import _container
-from deepcluster_sk.io._container import NotStorable, pack, read, unpack, write
+from deepcluster_sk.io import _safetensors as _container
+from deepcluster_sk.io._safetensors import NotStorable, pack, read, unpack, write
 from deepcluster_sk.persistence import KIND
 
 METHODS = (

@@ -214,8 +214,9 @@ class ConvTransformClustering(BaseDeepClusterer):
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
     tol : float, default=1e-4
-        Training stops when the best loss of the last 10 epochs is not lower, by
-        this relative amount, than the best before. 0 never stops early.
+        Training stops when the mean loss of the last epochs, a fifth of those so
+        far and at least 10, is below that of as many before by less than this
+        relative amount in 10 epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     callbacks : list of skorch callbacks or None, default=None

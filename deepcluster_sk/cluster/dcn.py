@@ -147,8 +147,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.

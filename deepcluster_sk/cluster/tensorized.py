@@ -372,8 +372,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
                 )
         elif self.code_penalty > 0:
             raise ValueError(
-                f"code_penalty={self.code_penalty} of {name} must be at most 0 for autoencoders "
-                "that are not linear: larger codes would lower the objective for ever."
+                f"code_penalty={self.code_penalty} of {name} must be at most 0 for "
+                "autoencoders that are not linear: larger codes would lower the "
+                "objective for ever."
             )
         if self.solver == "exact" and not (
             self._is_linear() and self.assignment == "lloyd"
