@@ -118,11 +118,10 @@ class _ExemplarLoss(Criterion):
         weights = None
         if self.smoothing is not None:
             weights = inverse_size_weights(module.sizes, self.smoothing)
-        distance = kmeans_loss(
-            embedding, module.centers, self._labels(output, index), weights
-        )
+        labels = self._labels(output, index)
+        distance = kmeans_loss(embedding, module.centers, labels, weights)
         return {
-            "reconstruction": module.relative_error(x, embedding, "mean"),
+            "reconstruction": module.relative_error(x, embedding, "mean", labels),
             "clustering": self.clustering_weight * distance,
             "entropy": self.entropy_weight * assignment_entropy(output.assignment),
         }

@@ -185,9 +185,10 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         Number of runs from different seeds; the one of lowest objective is kept.
         "auto" makes 10 with the exact solver and 1 with the other.
     tol : float, default=1e-4
-        Training stops when the loss falls by less than this relative amount in 10
-        epochs. 0 never stops early. The exact solver stops when no label
-        changes.
+        Training stops when the mean loss of the last epochs, a fifth of those so
+        far and at least 10, is below that of as many before by less than this
+        relative amount in 10 epochs. 0 never stops early. The exact solver stops
+        when no label changes.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     callbacks : list of skorch callbacks or None, default=None

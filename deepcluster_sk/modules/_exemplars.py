@@ -69,14 +69,18 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         """Reconstruction of each code, together with its nearest centroid."""
         return super().decode(self.integrate(embedding))
 
-    def relative_error(self, x, embedding, reduction="none"):
-        """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
-        return super().relative_error(x, self.integrate(embedding), reduction)
+    def relative_error(self, x, embedding, reduction="none", labels=None):
+        """Squared error of each value, in squared units of ``scale``, ``(n, d)``.
 
-    def integrate(self, embedding):
+        ``labels``, ``(n,)``, are the clusters of the codes, by default the nearest.
+        """
+        return super().relative_error(x, self.integrate(embedding, labels), reduction)
+
+    def integrate(self, embedding, labels=None):
         """What the decoder sees of each code: h(z, μ) (Eq. 3), ``(n, h)``."""
         if self.fusion is not None:
-            centers = self.centers[self.nearest(embedding)]
+            labels = self.nearest(embedding) if labels is None else labels
+            centers = self.centers[labels]
             embedding = self.fusion(torch.cat([embedding, centers], dim=1))
         return embedding / self.code_scale
 
