@@ -96,6 +96,14 @@ class SolverRun:
         """Drop what need not travel back from another process."""
         self.rows = None
 
+    def record(self, phase, terms):
+        """Append a row of ``history_``; returns the loss, the sum of the terms."""
+        terms = {name: float(value) for name, value in terms.items()}
+        loss = sum(terms.values())
+        epoch = 1 + sum(row["phase"] == phase for row in self.history)
+        self.history.append({"phase": phase, "epoch": epoch, "loss": loss, **terms})
+        return loss
+
     def sweep(self, phase, update, max_iter, tol):
         """Call ``update() -> terms`` until the loss stops falling.
 
@@ -114,9 +122,7 @@ class SolverRun:
         steps = tqdm(range(1, max_iter + 1), phase, disable=quiet)
         before = np.inf
         for epoch in steps:
-            terms = {name: float(value) for name, value in update().items()}
-            loss = sum(terms.values())
-            self.history.append({"phase": phase, "epoch": epoch, "loss": loss, **terms})
+            loss = self.record(phase, update())
             steps.set_postfix(loss=f"{loss:.4g}")
             if tol > 0 and epoch > 1 and before - loss <= tol * abs(before):
                 break

@@ -156,8 +156,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         Number of sweeps run.
     objective_ : float
         Objective per training sample at the end, coded as new samples are.
-    module_ : types.SimpleNamespace
-        The arrays that ``predict`` needs.
+    solution_ : object
+        The arrays that ``predict`` needs, as attributes.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
