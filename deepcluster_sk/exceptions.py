@@ -23,7 +23,7 @@ class ConvergenceError(RuntimeError):
 
 
 class ClusterCollapseWarning(UserWarning):
-    """A cluster lost all its samples and was started again, or stayed empty.
+    """A cluster lost all its samples and was re-seeded, or stayed empty.
 
     Examples
     --------

@@ -70,9 +70,9 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None

@@ -153,9 +153,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -200,7 +200,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     before it. Assignments come from the forward pass of the step, before the
     weights change, as in the authors' code.
 
-    A cluster without samples in an epoch is started again on the sample farthest
+    A cluster without samples in an epoch is re-seeded at the sample farthest
     from its own centre, and a ``ClusterCollapseWarning`` says so.
 
     References

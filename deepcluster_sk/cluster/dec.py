@@ -103,7 +103,7 @@ class _RefreshTarget(Callback):
         self.criterion.target.copy_(target_distribution(assignment))
 
     def _reseed(self, module, embedding, assignment):
-        """Move the centres of empty clusters to the rows with the least sure labels."""
+        """Move the centres of empty clusters to the rows with the least certain labels."""
         sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
         empty = (sizes == 0).nonzero().flatten()
         if len(empty) == 0:
@@ -186,7 +186,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
 
 class DEC(_BaseDEC):
-    """DEC: deep embedded clustering, by learning from its own sure assignments.
+    """DEC: deep embedded clustering, by learning from its own high-confidence assignments.
 
     An autoencoder is trained, k-means finds k centres among its codes, and encoder
     and centres then minimise ``KL(p || q)``: q are soft assignments by a Student t
@@ -264,9 +264,9 @@ class DEC(_BaseDEC):
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -323,8 +323,8 @@ class DEC(_BaseDEC):
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
     dropout of 0.2.
 
-    A cluster that has lost all its samples when the target is computed is started
-    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    A cluster that has lost all its samples when the target is computed is re-seeded
+    at the sample with the least certain label, and a ``ClusterCollapseWarning``
     says so.
 
     The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments
@@ -491,9 +491,9 @@ class IDEC(DecoderMixin, _BaseDEC):
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -541,8 +541,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     The objective of any rows is computed with the target that these rows themselves
     make. For the units of X and of the code see the notes of ``DEC``.
 
-    A cluster that has lost all its samples when the target is computed is started
-    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    A cluster that has lost all its samples when the target is computed is re-seeded
+    at the sample with the least certain label, and a ``ClusterCollapseWarning``
     says so.
 
     The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments

@@ -189,7 +189,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     Non-negative codes in all layers are had by non-negative dictionaries D_2, D_3,
     ... This suffices; it is also needed where some sample uses one atom alone. The
     slides update D_2 and D_3 by pseudo-inverses, under which neither the
-    constraints nor the descent survive. Here each atom is updated by an exact
+    constraints nor the descent hold any longer. Here each atom is updated by an exact
     minimiser, or one of a majoriser, on the non-negative part of the unit sphere,
     so that no sweep raises the loss. Unit norms fix the scale: without them the
     clustering term would vanish with the codes.

@@ -244,9 +244,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -291,7 +291,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     data and its codes are held in memory. The objective compares all pairs of rows,
     in blocks: its time grows as the square of their number.
 
-    A cluster that loses all its samples is started again from the sample that fits
+    A cluster that loses all its samples is re-seeded from the sample that fits
     its own centroid worst, and a ``ClusterCollapseWarning`` says so.
 
     References

@@ -195,9 +195,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -242,7 +242,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     λ = -0.1. With λ >= 0 nothing holds a sample near its centre along the
     principal direction, and overlapping clusters are confused.
 
-    An empty cluster is started again from the sample that is fitted worst, and a
+    An empty cluster is re-seeded from the sample that is fitted worst, and a
     ``ClusterCollapseWarning`` says so if the gradient solver had to.
 
     References
