@@ -29,6 +29,7 @@ from deepcluster_sk._callbacks import Progress, history_rows
 from deepcluster_sk._checkpoint import Checkpoint, describe
 from deepcluster_sk._net import (
     BLOCK_BYTES,
+    INFERENCE_ROWS,
     ClusterNet,
     Rows,
     StreamedRows,
@@ -36,6 +37,7 @@ from deepcluster_sk._net import (
     rows_per,
 )
 from deepcluster_sk._precision import conversion, warn_of_lost_digits
+from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
 from deepcluster_sk.persistence import write_estimator
@@ -276,7 +278,8 @@ class BaseDeepEstimator(
     def _fit(self, X, y):
         X = self._validate_training_data(X)
         y = self._validate_target(X, y)
-        rows = self._rows(X)
+        with threads_for(self._rows_work(X)):
+            rows = self._rows(X)
         random_state = check_random_state(self.random_state)
         largest = np.iinfo(np.int32).max
         seeds = [random_state.randint(largest) for _ in range(self._n_runs())]
@@ -289,7 +292,8 @@ class BaseDeepEstimator(
                 if best is None or run.objective < best.objective:
                     best = run
             best.rows = rows
-            self._keep(best)
+            with self._threads(best.net):
+                self._keep(best)
 
     def _check_same_call(self, X, y, rows):
         """Refuse a fit over several processes that are not asked for the same."""
@@ -351,7 +355,8 @@ class BaseDeepEstimator(
         private = np.random.RandomState(seed)
         callbacks = self.callbacks or ()
         run = Run(net, rows, y, private, callbacks, self.verbose, checkpoint)
-        self._optimize(run)
+        with self._step_threads(net, rows):
+            self._optimize(run)
         self._evaluate(run)
         if checkpoint is not None:
             checkpoint.end(run.objective)
@@ -372,7 +377,8 @@ class BaseDeepEstimator(
         """Fill in what is known of a run once it is trained."""
         if isinstance(run.module, torch.nn.Module):
             self._check_network(run.module)
-        run.objective = self._objective(run.net, run.rows)
+        with self._threads(run.net):
+            run.objective = self._objective(run.net, run.rows)
         if not np.isfinite(run.objective):
             self._diverged(f"the objective at the end is {run.objective}")
 
@@ -411,7 +417,7 @@ class BaseDeepEstimator(
             if isinstance(self.optimizer, str)
             else self.optimizer
         )
-        return ClusterNet(
+        net = ClusterNet(
             module=build,
             criterion=torch.nn.Module,  # each phase brings its own
             optimizer=optimizer,
@@ -426,6 +432,26 @@ class BaseDeepEstimator(
             augmentation=self.augmentation,
             **{f"module__{name}": value for name, value in kwargs.items()},
         ).initialize()
+        net.row_work_ = multiplications(net.module_, n_features)
+        return net
+
+    # --- threads --------------------------------------------------------------
+
+    def _threads(self, net):
+        """As many threads as predictions deserve."""
+        return threads_for(INFERENCE_ROWS * self._row_work(net))
+
+    def _step_threads(self, net, rows):
+        """As many threads as the steps of training deserve."""
+        return threads_for(min(len(rows), self.batch_size) * self._row_work(net))
+
+    def _row_work(self, net):
+        """Multiplications a row costs."""
+        return net.row_work_
+
+    def _rows_work(self, X):
+        """Multiplications in ``_rows``: none, where it only converts."""
+        return 0
 
     # --- validation -----------------------------------------------------------
 
@@ -513,7 +539,8 @@ class BaseDeepEstimator(
         """``hook(module, x)`` over the rows of X, as a float32 or integer array."""
         check_is_fitted(self)
         X = self._check_data(X)
-        return self._known(self.net_.apply(partial(hook, self.module_), X))
+        with self._threads(self.net_):
+            return self._known(self.net_.apply(partial(hook, self.module_), X))
 
     def _known(self, result, name="X"):
         """A tensor of results, or of labels, as an array without unknown values."""
@@ -570,7 +597,9 @@ class BaseDeepEstimator(
             On the training data, ``-objective_``.
         """
         check_is_fitted(self)
-        score = -self._objective(self.net_, self._check_data(X))
+        X = self._check_data(X)
+        with self._threads(self.net_):
+            score = -self._objective(self.net_, X)
         if not np.isfinite(score):
             raise ValueError(
                 f"The objective of {type(self).__name__} on X is beyond float32: some "
@@ -698,7 +727,8 @@ class DecoderMixin(ReconstructionMixin):
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
                 f"latent_dim={self.latent_dim}."
             )
-        return self._known(self.net_.apply(self.module_.decode, Z), "Z")
+        with self._threads(self.net_):
+            return self._known(self.net_.apply(self.module_.decode, Z), "Z")
 
 
 class SoftAssignmentMixin:
@@ -756,7 +786,8 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
     def _evaluate(self, run):
         super()._evaluate(run)
         assign = partial(self._assign, run.module)
-        run.labels = run.apply(assign).cpu().numpy().astype(np.int32)
+        with self._threads(run.net):
+            run.labels = run.apply(assign).cpu().numpy().astype(np.int32)
         if run.labels.min() < 0:
             self._diverged(f"row {run.labels.argmin()} of X has no finite embedding")
 

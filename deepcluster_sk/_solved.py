@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from deepcluster_sk._base import BaseDeepClusterer
 from deepcluster_sk._net import INFERENCE_ROWS
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.parallel import team_rank
 
 
@@ -165,9 +166,17 @@ class BaseSolvedClusterer(BaseDeepClusterer):
 
     def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
-        self._optimize(run)
+        with threads_for(self._rows_work(rows.X)):
+            self._optimize(run)
         self._evaluate(run)
         return run
+
+    def _row_work(self, net):
+        # Of a product with one matrix as wide as the data, or with a dictionary.
+        return self.n_features_in_ * max(self.n_features_in_, self.latent_dim or 0)
+
+    def _rows_work(self, X):
+        return len(X) * self._row_work(None)
 
     def _module_state(self):
         return vars(self.module_)

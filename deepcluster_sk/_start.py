@@ -15,6 +15,7 @@ from deepcluster_sk._criteria import (
 from deepcluster_sk._mixture import Mixtures, Prior
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
+from deepcluster_sk._threads import threads_for
 
 # Medians and mixtures are found on so many rows, drawn at random.
 START_ROWS = 10_000
@@ -182,7 +183,9 @@ def place_centers(run, n_clusters, init):
     centers, labels = kmeans_start(code, n_clusters, run.random_state)
     if init == "mixture":
         array = code.cpu().numpy().astype(np.float64)
-        found = mixture_start(array, labels, centers, run.random_state)
+        n_starts = KMEANS_STARTS + ROW_STARTS
+        with threads_for(array.size * array.shape[1] * n_clusters * n_starts):
+            found = mixture_start(array, labels, centers, run.random_state)
         if found is not None:
             centers, labels = found
             within = torch.from_numpy(pooled_covariance(array, labels, centers))
@@ -297,7 +300,7 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     """
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
     # Fewer distinct codes than clusters: those that end empty are announced by us.
-    with quiet(ConvergenceWarning):
+    with quiet(ConvergenceWarning), threads_for(embedding.numel() * n_clusters):
         labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
     return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
 

@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans, spectral_clustering
 
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._quiet import quiet
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers import self_expression
 
 # A subspace whose dimension is "auto" has at most this one.
@@ -60,7 +61,8 @@ def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
     """
     if len(Z) == 1:
         return sparse.csr_array((1, 1))
-    return self_expression(Z, weight, regularization, l1_ratio=l1_ratio)
+    with threads_for(len(Z) * Z.size):
+        return self_expression(Z, weight, regularization, l1_ratio=l1_ratio)
 
 
 def expression_penalty(C, regularization, l1_ratio=0.9):
@@ -125,7 +127,8 @@ def cut(A, n_clusters, random_state):
     if n_clusters == 1:
         return np.zeros(n, dtype=int)
     if n <= DENSE_NODES:
-        maps = _spectral_maps(A, n_clusters)
+        with threads_for(n**3):
+            maps = _spectral_maps(A, n_clusters)
         with quiet(UserWarning):  # few distinct points: there is no better cut
             kmeans = KMeans(n_clusters, n_init=10, random_state=random_state)
             return kmeans.fit_predict(maps)

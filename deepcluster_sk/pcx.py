@@ -605,13 +605,15 @@ class PCX(DecoderMixin, BaseDeepClusterer):
             run = self._begin_stream(rows, first)
         else:
             run = self._stream_run(self.net_, rows)
-            self._train_stream(run, run.net.criterion_)
+            with self._step_threads(run.net, rows):
+                self._train_stream(run, run.net.criterion_)
         self._evaluate(run)
         self.net_, self.module_ = run.net, run.module
         self.history_, self.n_iter_ = run.history, run.n_iter
         self.objective_, self.labels_ = run.objective, run.labels
         self._n_features_out = self.latent_dim
-        self._read_module()
+        with self._threads(run.net):
+            self._read_module()
 
     def _stream_run(self, net, rows):
         """A run that goes on where the fitted estimator, if it is one, stopped."""
@@ -626,12 +628,12 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         net = self._make_net(rows.X.shape[1], rows.device, of_the_first(seed))
         run = self._stream_run(net, rows)
-        if first:
-            for phase in self._start(run):
-                run.train(phase)
-        else:
+        if not first:
             net.module_.load_state_dict(self.module_.state_dict())
-        self._train_stream(run, self._loss())
+        with self._step_threads(net, rows):
+            for phase in self._start(run) if first else ():
+                run.train(phase)
+            self._train_stream(run, self._loss())
         return run
 
     def _train_stream(self, run, loss):

@@ -17,6 +17,7 @@ from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, add_noi
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._local_pca import local_pca
 from deepcluster_sk._phase import Phase
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.losses import simplex_projection, tensorized_cost
 from deepcluster_sk.modules import (
     StackedMLP,
@@ -476,15 +477,16 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     def _solve(self, run):
         """Solve in closed form: local principal components (Theorem 2.2)."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
-        centers, bases, history = local_pca(
-            X,
-            self._initial_labels(X, run),
-            self.n_clusters,
-            self.latent_dim,
-            self.penalty,
-            self.max_epochs,
-            run.random_state,
-        )
+        with threads_for(X.size * X.shape[1]):
+            centers, bases, history = local_pca(
+                X,
+                self._initial_labels(X, run),
+                self.n_clusters,
+                self.latent_dim,
+                self.penalty,
+                self.max_epochs,
+                run.random_state,
+            )
         with torch.no_grad():
             run.module.centers.copy_(torch.from_numpy(centers))
             run.module.stack.weight.copy_(torch.from_numpy(bases.copy()))
