@@ -96,8 +96,11 @@ def multiplications(module, n_features):
 
 @functools.cache
 def _libraries(kind):
-    """The OpenMP runtimes, or the BLAS, of the process."""
-    return ThreadpoolController().select(user_api=kind).lib_controllers
+    """The OpenMP runtimes, or the BLAS with threads of its own, of the process."""
+    found = ThreadpoolController().select(user_api=kind).lib_controllers
+    if kind == "blas":  # on OpenMP it follows the numbers of the calling thread
+        return [b for b in found if getattr(b, "threading_layer", "") != "openmp"]
+    return found
 
 
 @functools.cache
@@ -132,6 +135,18 @@ def _exchange(numbers):
     return before, set_mkl(mkl) if set_mkl else 0
 
 
+def _set_shared(library, number):
+    """Set the number of a BLAS from whichever thread."""
+    # From version 3.8 threadpoolctl listens to one thread, the first to set a number;
+    # but of fits that overlap the last to end puts it back.
+    free = getattr(library, "clear_controlling_thread", None)
+    if free is not None:
+        free(force=True)
+    library.set_num_threads(number)
+    if free is not None:
+        free(force=True)
+
+
 class _SharedLimit:
     """The limit of the BLAS, which all threads of the process share."""
 
@@ -154,7 +169,7 @@ class _SharedLimit:
             limited = self.blocks[True] > 0 and self.blocks[False] == 0
             if limited != self.limited:
                 for library, number in zip(libraries, self.numbers, strict=True):
-                    library.set_num_threads(1 if limited else number)
+                    _set_shared(library, 1 if limited else number)
                 self.limited = limited
 
 
