@@ -278,8 +278,8 @@ def _whiten(rows):
     """V = L⁻¹Y with YYᵀ + εI = LLᵀ, and L⁻¹: bases (n, D, E), factors (n, D, D).
 
     In float64: squaring the condition number leaves float32 no digits, and rounding
-    errors of V along a direction without variance come back 1e5 times larger in the gradient. At
-    (120, 32, 20, 20) this is a tenth of the whole time.
+    errors of V along a direction without variance come back 1e5 times larger in the
+    gradient. At (120, 32, 20, 20) this is a tenth of the whole time.
     """
     # MPS knows no float64, so there this one step visits the CPU.
     device = "cpu" if rows.device.type == "mps" else rows.device

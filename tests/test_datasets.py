@@ -6,8 +6,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import Bunch
 
-from deepcluster_sk.datasets import _images, _toy
 from deepcluster_sk.datasets import (
+    _images,
+    _toy,
     fetch_mnist,
     load_coil20,
     load_mnist_test,

@@ -15,8 +15,9 @@ from deepcluster_sk._estimator._validation import (
     check_image_shape,
     check_layer_sizes,
 )
+from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
-from deepcluster_sk._training._net import ClusterNet
+from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
 
@@ -167,7 +168,8 @@ class BaseDeepEstimator(EstimatorTemplate):
         random_state = np.random.RandomState(seed)
         callbacks = self.callbacks or ()
         run = Run(net, rows, y, random_state, callbacks, self.verbose, checkpoint)
-        self._optimize(run)
+        with threads_for(self._step_work(run)):
+            self._optimize(run)
         self._evaluate(run)
         if checkpoint is not None:
             checkpoint.end(run.objective)
@@ -180,7 +182,7 @@ class BaseDeepEstimator(EstimatorTemplate):
             if isinstance(self.optimizer, str)
             else self.optimizer
         )
-        return ClusterNet(
+        net = ClusterNet(
             module=build,
             criterion=torch.nn.Module,  # each phase brings its own
             optimizer=optimizer,
@@ -195,6 +197,15 @@ class BaseDeepEstimator(EstimatorTemplate):
             augmentation=self.augmentation,
             **{f"module__{name}": value for name, value in kwargs.items()},
         ).initialize()
+        net.row_work_ = multiplications(net.module_, n_features)
+        return net
+
+    def _step_work(self, run):
+        """Multiplications in a step of training."""
+        return min(len(run.rows), self.batch_size) * run.net.row_work_
+
+    def _chunk_work(self, fitted):
+        return INFERENCE_ROWS * fitted.row_work_
 
     def _evaluate(self, run):
         self._check_network(run.module)

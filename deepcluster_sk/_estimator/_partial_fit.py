@@ -5,6 +5,7 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 
 from deepcluster_sk._estimator._validation import check_data, check_same_call
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.exceptions import ConvergenceError
@@ -66,9 +67,11 @@ class PartialFitMixin:
             run = self._begin_stream(rows, first)
         else:
             run = self._stream_run(self.net_, rows)
-            self._train_on_batch(run, run.net.criterion_)
+            with threads_for(self._step_work(run)):
+                self._train_on_batch(run, run.net.criterion_)
         self._evaluate(run)
-        self._keep(run)
+        with threads_for(self._chunk_work(run.net)):
+            self._keep(run)
 
     def _stream_run(self, net, rows):
         """A run that continues where the fitted estimator, if it is one, stopped."""
@@ -85,12 +88,12 @@ class PartialFitMixin:
             rows.X.shape[1], rows.device, distributed.from_first_process(seed)
         )
         run = self._stream_run(net, rows)
-        if first:
-            for phase in self._start(run):
-                run.train(phase)
-        else:
+        if not first:
             net.module_.load_state_dict(self.module_.state_dict())
-        self._train_on_batch(run, None)
+        with threads_for(self._step_work(run)):
+            for phase in self._start(run) if first else ():
+                run.train(phase)
+            self._train_on_batch(run, None)
         return run
 
     def _train_on_batch(self, run, criterion):

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
 from deepcluster_sk._estimator._base import ClustererTemplate
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
 
@@ -175,9 +176,20 @@ class BaseSolverClusterer(ClustererTemplate):
 
     def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
-        run.solution = self._solve(run)
+        with threads_for(self._preparation_work(rows.X)):
+            run.solution = self._solve(run)
         self._evaluate(run)
         return run
+
+    def _row_work(self):
+        # Of a product with one matrix as wide as the data, or with a dictionary.
+        return self.n_features_in_ * max(self.n_features_in_, self.latent_dim or 0)
+
+    def _preparation_work(self, X):
+        return len(X) * self._row_work()
+
+    def _chunk_work(self, fitted):
+        return INFERENCE_ROWS * self._row_work()
 
     def _keep(self, run):
         self.solution_ = run.solution

@@ -103,7 +103,7 @@ class _RefreshTarget(Callback):
         self.criterion.target.copy_(target_distribution(assignment))
 
     def _reseed(self, module, embedding, assignment):
-        """Move the centres of empty clusters to the rows with the least certain labels."""
+        """Move the centres of empty clusters to the rows of least certain labels."""
         sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
         empty = (sizes == 0).nonzero().flatten()
         if len(empty) == 0:
@@ -186,7 +186,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
 
 class DEC(_BaseDEC):
-    """DEC: deep embedded clustering, by learning from its own high-confidence assignments.
+    """DEC: deep embedded clustering, learning from high-confidence assignments.
 
     An autoencoder is trained, k-means finds k centres among its codes, and encoder
     and centres then minimise ``KL(p || q)``: q are soft assignments by a Student t

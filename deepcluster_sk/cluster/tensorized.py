@@ -15,6 +15,7 @@ from torch import nn
 
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer, add_noise
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import Criterion
@@ -458,15 +459,16 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     def _solve(self, run):
         """Solve in closed form: local principal components (Theorem 2.2)."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
-        centers, bases, history = local_pca(
-            X,
-            self._initial_labels(X, run),
-            self.n_clusters,
-            self.latent_dim,
-            self.code_penalty,
-            self.max_epochs,
-            run.random_state,
-        )
+        with threads_for(X.size * X.shape[1]):
+            centers, bases, history = local_pca(
+                X,
+                self._initial_labels(X, run),
+                self.n_clusters,
+                self.latent_dim,
+                self.code_penalty,
+                self.max_epochs,
+                run.random_state,
+            )
         with torch.no_grad():
             run.module.centers.copy_(torch.from_numpy(centers))
             run.module.stack.weight.copy_(torch.from_numpy(bases.copy()))

@@ -5,6 +5,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
 from deepcluster_sk.solvers._warnings import ignored_warnings
@@ -48,7 +49,9 @@ def place_centers(run, n_clusters, init):
     centers, labels = kmeans_start(code, n_clusters, run.random_state)
     if init == "mixture":
         array = code.cpu().numpy().astype(np.float64)
-        found = mixture_start(array, labels, centers, run.random_state)
+        n_starts = KMEANS_STARTS + ROW_STARTS
+        with threads_for(array.size * array.shape[1] * n_clusters * n_starts):
+            found = mixture_start(array, labels, centers, run.random_state)
         if found is not None:
             centers, labels = found
             within = torch.from_numpy(pooled_covariance(array, labels, centers))
@@ -165,6 +168,7 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     """
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
     # Fewer distinct codes than clusters: those that end empty are announced by us.
-    with ignored_warnings(ConvergenceWarning):
+    work = embedding.numel() * n_clusters
+    with ignored_warnings(ConvergenceWarning), threads_for(work):
         labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
     return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)

@@ -6,6 +6,7 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import laplacian
 from sklearn.cluster import KMeans, spectral_clustering
 
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers import self_expression
 from deepcluster_sk.solvers._local_pca import leading_directions
 from deepcluster_sk.solvers._warnings import ignored_warnings
@@ -60,7 +61,8 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9):
     """
     if len(Z) == 1:
         return sparse.csr_array((1, 1))
-    return self_expression(Z, weight, penalty, l1_ratio=l1_ratio)
+    with threads_for(len(Z) * Z.size):
+        return self_expression(Z, weight, penalty, l1_ratio=l1_ratio)
 
 
 def expression_penalty(C, penalty, l1_ratio=0.9):
@@ -125,7 +127,8 @@ def cut(A, n_clusters, random_state):
     if n_clusters == 1:
         return np.zeros(n, dtype=int)
     if n <= DENSE_NODES:
-        maps = _spectral_maps(A, n_clusters)
+        with threads_for(n**3):
+            maps = _spectral_maps(A, n_clusters)
         with ignored_warnings(
             UserWarning
         ):  # few distinct points: there is no better cut
