@@ -169,6 +169,11 @@ class BaseSolvedClusterer(BaseDeepClusterer):
         self._evaluate(run)
         return run
 
+    def _reorder_clusters(self, run, order):
+        for name in ("centers", "bases"):
+            if hasattr(run.module, name):
+                setattr(run.module, name, getattr(run.module, name)[order])
+
     def _module_state(self):
         return vars(self.module_)
 

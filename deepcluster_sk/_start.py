@@ -13,6 +13,7 @@ from deepcluster_sk._criteria import (
     drop_values,
 )
 from deepcluster_sk._mixture import Mixtures, Prior
+from deepcluster_sk._numbering import numbered, order_of_clusters
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
 
@@ -161,6 +162,8 @@ def _choose_units(module, shift, covariance, measured, ridge, variance):
 def place_centers(run, n_clusters, init):
     """Find clusters in the code, and units of the code in which they are round.
 
+    The largest cluster comes first.
+
     Parameters
     ----------
     run : Run
@@ -259,7 +262,7 @@ def mixture_start(X, labels, centers, random_state, strength=100):
     sums = np.zeros_like(centers, dtype=np.float64)
     np.add.at(sums, labels, X)
     sizes = np.bincount(labels, minlength=len(centers))[:, None]
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels
+    return numbered(np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels)
 
 
 def _mixture_starts(X, n_clusters, random_state):
@@ -277,7 +280,7 @@ def _mixture_starts(X, n_clusters, random_state):
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):
-    """Centres and labels of k-means on an embedding.
+    """Centres and labels of k-means on an embedding, the largest cluster first.
 
     Parameters
     ----------
@@ -299,7 +302,8 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     # Fewer distinct codes than clusters: those that end empty are announced by us.
     with quiet(ConvergenceWarning):
         labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
-    return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
+    centers, labels = numbered(kmeans.cluster_centers_, labels)
+    return centers.astype(np.float32), labels.astype(np.int64)
 
 
 def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=100):
@@ -321,9 +325,9 @@ def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=1
     Returns
     -------
     centers : Tensor of shape (k, h)
-        Of unit norm.
+        Of unit norm, that of the largest cluster first.
     """
-    best, centers = -np.inf, None
+    best, centers, best_labels = -np.inf, None, None
     array = directions.cpu().numpy()
     for _ in range(n_init):
         seeds, _ = kmeans_plusplus(array, n_clusters, random_state=random_state)
@@ -334,8 +338,9 @@ def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=1
                 break
             mu = mean_directions(directions, labels, mu)
         if float(cosine.mean()) > best:
-            best, centers = float(cosine.mean()), mu
-    return centers
+            best, centers, best_labels = float(cosine.mean()), mu, labels
+    order = order_of_clusters(best_labels.cpu().numpy(), n_clusters)
+    return centers[torch.from_numpy(order).to(centers.device)]
 
 
 def nearest_direction(directions, centers):

@@ -15,6 +15,7 @@ from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._start import kmeans_start
+from deepcluster_sk.modules._reorder import reorder
 
 
 class _ConvTransform(nn.Module):
@@ -61,6 +62,10 @@ class _ConvTransform(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("centers", torch.zeros(n_clusters, latent_dim))
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.centers)
 
     def encode(self, x):
         """``P SELU(... SELU(T_1 * x))`` of each row."""

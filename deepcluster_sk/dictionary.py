@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk._base import ReconstructionMixin
 from deepcluster_sk._local_pca import reseed_empty
+from deepcluster_sk._numbering import numbered
 from deepcluster_sk._quiet import quiet
 from deepcluster_sk._solved import BaseSolvedClusterer
 from deepcluster_sk._subspaces import (
@@ -414,7 +415,8 @@ class _KMeansTerm:
         kmeans = KMeans(k, n_init=10, random_state=random_state)
         with quiet(ConvergenceWarning):  # fewer distinct rows than clusters
             labels = kmeans.fit_predict(X)
-        means, mean = kmeans.cluster_centers_, X.mean(0)
+        means, labels = numbered(kmeans.cluster_centers_, labels)
+        mean = X.mean(0)
         other = _some_rows(X, max(widths), random_state)
         rows = np.vstack([mean, means - mean, X[other] - means[labels[other]]])
         rows = rows[: widths[0]]

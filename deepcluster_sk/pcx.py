@@ -16,6 +16,7 @@ from torch import nn
 from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, Run, smallest
 from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._net import Rows, is_streamed
+from deepcluster_sk._numbering import numbered
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
 from deepcluster_sk._start import START_ROWS, hiding, place_centers, pretraining
@@ -160,7 +161,8 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
         counts = np.bincount(labels, minlength=n_clusters) / len(codes)
         sizes = torch.from_numpy(batch_size * counts)
         weights = inverse_size_weights(sizes, smoothing).numpy()[labels]
-    centers = torch.from_numpy(kmeans.cluster_centers_.astype(np.float32))
+    centers, labels = numbered(kmeans.cluster_centers_, labels)
+    centers = torch.from_numpy(centers.astype(np.float32))
     return centers, torch.from_numpy(labels.astype(np.int64))
 
 
@@ -606,7 +608,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         else:
             run = self._stream_run(self.net_, rows)
             self._train_stream(run, run.net.criterion_)
-        self._evaluate(run)
+        self._evaluate(run, renumber=False)  # users have seen the numbers
         self.net_, self.module_ = run.net, run.module
         self.history_, self.n_iter_ = run.history, run.n_iter
         self.objective_, self.labels_ = run.objective, run.labels

@@ -28,6 +28,7 @@ from deepcluster_sk._subspaces import (
 from deepcluster_sk.exceptions import ConvergenceError
 from deepcluster_sk.losses import mean_squared_error
 from deepcluster_sk.modules import Autoencoder, build_autoencoder
+from deepcluster_sk.modules._reorder import reorder
 
 
 class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
@@ -323,6 +324,10 @@ class _SubspaceAutoencoder(Autoencoder):
         h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.projections)
 
     def encode(self, x):
         """Code of each row."""
@@ -645,6 +650,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
         run.module.projections.copy_(torch.from_numpy(projections))
+
+    def _reorder_clusters(self, run, order):
+        super()._reorder_clusters(run, order)
+        run.bases = run.bases[order]
 
     def _keep(self, run):
         super()._keep(run)

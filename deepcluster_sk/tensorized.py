@@ -529,6 +529,10 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             with torch.no_grad():
                 self.components_ = run.module.stack.basis().cpu().numpy()
 
+    def _evaluate(self, run, renumber=True):
+        # Known labels have named the clusters.
+        super()._evaluate(run, renumber and self.init != "labels")
+
     def _remedy(self):
         return "Scale the data" if self._uses_exact_solver() else super()._remedy()
 

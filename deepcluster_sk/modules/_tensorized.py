@@ -9,6 +9,7 @@ from torch import nn
 
 from deepcluster_sk.losses import tensorized_cost
 from deepcluster_sk.modules._autoencoders import AutoencoderOutput
+from deepcluster_sk.modules._reorder import reorder
 
 
 class StackedProjection(nn.Module):
@@ -189,6 +190,10 @@ class TensorizedModule(nn.Module):
         self.stack = stack
         self.penalty = penalty
         self.register_buffer("centers", torch.zeros(n_clusters, n_features))
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.centers, *self.stack.parameters())
 
     def forward(self, x):
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
