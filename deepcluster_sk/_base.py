@@ -824,6 +824,8 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
         Returns
         -------
         labels : ndarray of shape (n_samples,), int32
-            Indices of clusters, from 0 to ``n_clusters - 1``.
+            Indices of clusters, from 0 to ``n_clusters - 1``. In the training data 0
+            is the largest cluster, and so on; equally large ones come in the order
+            of their first rows.
         """
         return self._map(self._assign, X).astype(np.int32)

@@ -10,6 +10,12 @@
 - ``Reconstruction``: the criterion of an autoencoder.
 - ``kmeans_start``: centres and labels of k-means on codes.
 
+At the end of ``fit`` clusters are numbered by size, the largest first. A module that
+has more than a tensor ``centers`` for each cluster defines ``reorder_clusters(order)``:
+position j of the first axis gets, in place, what position ``order[j]`` had, ``order``
+being a tensor of int64 on the CPU. Where labels do not follow, numbers stay as they
+are.
+
 Networks are in ``deepcluster_sk.modules``, losses in ``deepcluster_sk.losses``.
 """
 

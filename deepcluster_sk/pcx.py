@@ -307,8 +307,9 @@ class PCX(DecoderMixin, BaseDeepClusterer):
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; the same as ``predict`` of them. After
-        ``partial_fit``, those of its last batch.
+        Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first. After ``partial_fit``,
+        which leaves the numbers as they are, those of its last batch.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centroids μ, in the embedding.
     exemplars_ : ndarray of shape (n_clusters, n_features), float32
@@ -566,8 +567,9 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         The first call, on an estimator that is not fitted, pretrains on its batch
         and places the centroids, so it should bring at least some hundred rows. There
         is no burn-in. After ``fit``, training continues from where it ended, with a new
-        optimizer, as it does after ``deepcluster_sk.load``. ``checkpoint`` is for
-        ``fit`` alone.
+        optimizer, as it does after ``deepcluster_sk.load``. Clusters keep the numbers
+        that they had after the first call, or after ``fit``, whatever their sizes
+        become. ``checkpoint`` is for ``fit`` alone.
 
         Parameters
         ----------

@@ -99,6 +99,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         Mean of the embedding in each cluster. The mean of a subspace's samples
         may well be near zero; ``components_`` tells more.
@@ -472,6 +473,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean code of each cluster.
     components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32

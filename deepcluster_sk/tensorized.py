@@ -225,6 +225,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first; with ``init="labels"`` as
+        the labels that they start from.
     cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
         The centres C_j. Unlike those of methods with one embedding they live in
         the space of X: in its own code every centre is near zero.

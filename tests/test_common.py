@@ -28,7 +28,6 @@ from deepcluster_sk._numbering import order_of_clusters, renumbered
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.plotting._losses import _NOT_LOSSES
 
-
 PER_CLUSTER = ("cluster_centers_", "components_", "exemplars_", "cluster_sizes_")
 
 
@@ -431,6 +430,7 @@ def test_no_warning_is_raised_by_a_plain_fit(blobs):
 
 @every(CLUSTERERS)
 @pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+@pytest.mark.rounding
 def test_clusters_are_numbered_by_size_and_first_row(estimator, blobs):
     X = blobs[0]
     tied = np.concatenate([X[:60], X[:7], X[-40:]])
@@ -446,6 +446,7 @@ def test_clusters_are_numbered_by_size_and_first_row(estimator, blobs):
 
 
 @every({name: e for name, e in CLUSTERERS.items() if hasattr(e, "predict_proba")})
+@pytest.mark.rounding
 def test_labels_are_the_columns_of_the_largest_probabilities(estimator, blobs):
     X, _ = blobs
     model = clone(estimator).fit(X)
@@ -453,6 +454,7 @@ def test_labels_are_the_columns_of_the_largest_probabilities(estimator, blobs):
 
 
 @every(CLUSTERERS)
+@pytest.mark.rounding
 def test_all_that_is_per_cluster_has_the_numbers_of_the_labels(
     estimator, blobs, monkeypatch
 ):

@@ -187,7 +187,7 @@ def test_one_step_follows_the_gradient_of_the_loss(Estimator, X):
         def on_train_end(self, net, **kwargs):  # before clusters get their numbers
             before["trained"] = pickle.loads(pickle.dumps(net.module_))
 
-    model = Estimator(
+    Estimator(
         3,
         **{**SMALL, "max_epochs": 1, "pretrain_epochs": 0, "lr": lr},
         optimizer=torch.optim.SGD,  # plain: the change is the gradient
