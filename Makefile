@@ -18,8 +18,8 @@ test: $(INSTALLED)  ## run the tests and the examples in docstrings
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
 
 test-rounding: $(INSTALLED)  ## compare computations under other vector instructions
-	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(PYTHON) -m pytest -n 2 -m rounding tests
-	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 $(PYTHON) -m pytest -n 2 -m rounding tests
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(PYTHON) -m ruff check .
