@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 BENCHMARKS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs benchmarks check-wheel clean
+.PHONY: help demo test test-rounding lint docs benchmarks check-wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,10 @@ demo: $(INSTALLED)  ## cluster and denoise real data; writes demo.png
 
 test: $(INSTALLED)  ## run the tests and the examples in docstrings
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
+
+test-rounding: $(INSTALLED)  ## compare computations under other vector instructions
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(PYTHON) -m ruff check .

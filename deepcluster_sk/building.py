@@ -47,6 +47,12 @@ hook                                        what it is given, returns, and when
                                             longer finite.
 ==========================================  ============================================
 
+At the end of ``fit`` clusters are numbered by size, the largest first. A module that
+has more than a tensor ``centers`` for each cluster defines ``reorder_clusters(order)``:
+position j of the first axis gets, in place, what position ``order[j]`` had, ``order``
+being a tensor of int64 on the CPU. Where labels do not follow, numbers stay as they
+are.
+
 ``_start(run)`` and ``_partial_phase(run, criterion)`` are those of ``PartialFitMixin``.
 A clusterer without a network derives from ``BaseSolverClusterer`` and defines
 ``_solve(run)``, which returns a ``Solution``.

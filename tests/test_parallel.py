@@ -34,9 +34,12 @@ ALIKE = [
     "stream",
     "progress",
 ]
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
-)
+pytestmark = [
+    pytest.mark.rounding,
+    pytest.mark.filterwarnings(
+        "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

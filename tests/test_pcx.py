@@ -120,7 +120,8 @@ def test_centroids_are_not_trained_and_can_stay_fixed(blobs, fitted):
     start = []
     spy = Spy("burn-in", lambda net: start.append(net.module_.centers.clone()))
     model = small(update="none", callbacks=[spy]).fit(blobs[0])
-    assert_array_equal(model.cluster_centers_, start[0])
+    # Where they started, though under other numbers: sizes have changed.
+    assert_array_equal(np.sort(model.cluster_centers_, 0), start[0].sort(0).values)
 
 
 @pytest.mark.parametrize(("init", "keeps"), [("mixture", True), ("k-means", False)])

@@ -20,6 +20,7 @@ from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
 from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
+from deepcluster_sk.modules._reorder import reorder
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.
@@ -207,9 +208,9 @@ class BaseDeepEstimator(EstimatorTemplate):
     def _chunk_work(self, fitted):
         return INFERENCE_ROWS * fitted.row_work_
 
-    def _evaluate(self, run):
+    def _evaluate(self, run, renumber=True):
         self._check_network(run.module)
-        super()._evaluate(run)
+        super()._evaluate(run, renumber)
 
     def _check_network(self, module):
         """Refuse a network that maps everything to the same: infinite statistics."""
@@ -277,6 +278,15 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
     def _assign(self, module, x):
         """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""
         return module.nearest(module.encode(x))
+
+    def _reorder_clusters(self, run, order):
+        module, order = run.module, torch.from_numpy(order)
+        if hasattr(module, "reorder_clusters"):
+            module.reorder_clusters(order)
+            return True
+        if isinstance(getattr(module, "centers", None), torch.Tensor):
+            reorder(order, module.centers)
+        return False
 
     def _keep(self, run):
         super()._keep(run)

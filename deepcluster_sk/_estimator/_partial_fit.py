@@ -26,8 +26,9 @@ class PartialFitMixin:
         The first call, on an estimator that is not fitted, pretrains on its batch
         and places the centroids, so it should bring at least some hundred rows. There
         is no burn-in. After ``fit``, training continues from where it ended, with a new
-        optimizer, as it does after ``deepcluster_sk.load``. ``checkpoint`` is for
-        ``fit`` alone.
+        optimizer, as it does after ``deepcluster_sk.load``. Clusters keep the numbers
+        that they had after the first call, or after ``fit``, whatever their sizes
+        become. ``checkpoint`` is for ``fit`` alone.
 
         Parameters
         ----------
@@ -69,7 +70,7 @@ class PartialFitMixin:
             run = self._stream_run(self.net_, rows)
             with threads_for(self._step_work(run)):
                 self._train_on_batch(run, run.net.criterion_)
-        self._evaluate(run)
+        self._evaluate(run, renumber=False)  # users have seen the numbers
         with threads_for(self._chunk_work(run.net)):
             self._keep(run)
 

@@ -34,6 +34,13 @@ class Solution:
         """Objective of each row, ``(n,)``."""
         raise NotImplementedError
 
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        for name in ("centers", "bases"):
+            found = getattr(self, name, None)
+            if found is not None:
+                setattr(self, name, found[order])
+
 
 class SolverRows:
     """The training data in float64, and what all runs share of it.
@@ -190,6 +197,10 @@ class BaseSolverClusterer(ClustererTemplate):
 
     def _chunk_work(self, fitted):
         return INFERENCE_ROWS * self._row_work()
+
+    def _reorder_clusters(self, run, order):
+        run.solution.reorder_clusters(order)
+        return True
 
     def _keep(self, run):
         self.solution_ = run.solution

@@ -162,6 +162,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
         ("divergence", "orthogonality", "corner",

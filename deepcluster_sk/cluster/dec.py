@@ -277,6 +277,7 @@ class DEC(_BaseDEC):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centres in the embedding.
     history_ : list of dict
@@ -504,6 +505,7 @@ class IDEC(DecoderMixin, _BaseDEC):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centres in the embedding.
     history_ : list of dict

@@ -165,6 +165,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean code of each cluster.
     components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32
@@ -336,6 +337,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
         run.module.projections.copy_(torch.from_numpy(projections))
+
+    def _reorder_clusters(self, run, order):
+        run.bases = run.bases[order]
+        return super()._reorder_clusters(run, order)
 
     def _keep(self, run):
         super()._keep(run)

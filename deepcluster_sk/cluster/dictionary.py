@@ -141,6 +141,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean code of each cluster.
     dictionaries_ : list of ndarrays

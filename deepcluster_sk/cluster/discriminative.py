@@ -257,6 +257,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         The centroids, directions in the embedding: of unit norm.
     history_ : list of dict

@@ -31,6 +31,7 @@ from deepcluster_sk.losses import (
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.solvers._numbering import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 TINY = 1e-12
@@ -171,7 +172,8 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
         counts = np.bincount(labels, minlength=n_clusters) / len(codes)
         sizes = torch.from_numpy(batch_size * counts)
         weights = inverse_size_weights(sizes, smoothing).numpy()[labels]
-    centers = torch.from_numpy(kmeans.cluster_centers_.astype(np.float32))
+    centers, labels = numbered(kmeans.cluster_centers_, labels)
+    centers = torch.from_numpy(centers.astype(np.float32))
     return centers, torch.from_numpy(labels.astype(np.int64))
 
 
@@ -310,8 +312,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; the same as ``predict`` of them. After
-        ``partial_fit``, those of its last batch.
+        Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first. After ``partial_fit``,
+        which leaves the numbers as they are, those of its last batch.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centroids μ, in the embedding.
     exemplars_ : ndarray of shape (n_clusters, n_features), float32

@@ -104,6 +104,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         Mean of the embedding in each cluster. The mean of a subspace's samples
         may well be near zero; ``components_`` tells more.

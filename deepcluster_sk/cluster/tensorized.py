@@ -209,6 +209,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first; with ``init="labels"`` as
+        the labels that they start from.
     cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
         The centres C_j. Unlike those of methods with one embedding they live in
         the space of X: in its own code every centre is near zero.
@@ -511,6 +513,10 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         if self._is_linear():
             with torch.no_grad():
                 self.components_ = run.module.stack.basis().cpu().numpy()
+
+    def _evaluate(self, run, renumber=True):
+        # Known labels have named the clusters.
+        super()._evaluate(run, renumber and self.init != "labels")
 
     def _advice(self):
         return "Scale the data" if self._uses_exact_solver() else super()._advice()

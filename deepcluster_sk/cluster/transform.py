@@ -114,6 +114,7 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean of the embedding in each cluster.
     components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32

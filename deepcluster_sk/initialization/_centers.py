@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
+from deepcluster_sk.solvers._numbering import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # Iterations of a mixture after which its starts are compared. After 5 those from
@@ -27,6 +28,8 @@ WITHIN_RIDGE = 0.3
 
 def place_centers(run, n_clusters, init):
     """Find clusters in the code, and units of the code in which they are round.
+
+    The largest cluster comes first.
 
     Parameters
     ----------
@@ -128,7 +131,7 @@ def mixture_start(X, labels, centers, random_state, strength=100):
     sums = np.zeros_like(centers, dtype=np.float64)
     np.add.at(sums, labels, X)
     sizes = np.bincount(labels, minlength=len(centers))[:, None]
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels
+    return numbered(np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels)
 
 
 def _mixture_starts(X, n_clusters, random_state):
@@ -148,7 +151,7 @@ def _mixture_starts(X, n_clusters, random_state):
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):
-    """Centres and labels of k-means on an embedding.
+    """Centres and labels of k-means on an embedding, the largest cluster first.
 
     Parameters
     ----------
@@ -171,4 +174,5 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     work = embedding.numel() * n_clusters
     with ignored_warnings(ConvergenceWarning), threads_for(work):
         labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
-    return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
+    centers, labels = numbered(kmeans.cluster_centers_, labels)
+    return centers.astype(np.float32), labels.astype(np.int64)

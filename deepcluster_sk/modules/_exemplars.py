@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from deepcluster_sk.losses import softmax_assignment
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
+from deepcluster_sk.modules._reorder import reorder
 
 
 class ExemplarOutput(NamedTuple):
@@ -55,6 +56,10 @@ class ExemplarAutoencoder(CentroidAutoencoder):
             with torch.no_grad():
                 self.fusion.weight.copy_(torch.eye(width, 2 * width))
                 self.fusion.bias.zero_()
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.centers, self.sizes)
 
     def freeze_fusion(self, frozen=True):
         """Train the centroid-integration unit with the rest, or not."""

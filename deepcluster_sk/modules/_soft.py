@@ -11,6 +11,7 @@ from deepcluster_sk.modules._blocks import (
 )
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
 from deepcluster_sk.modules._output import LazyOutput
+from deepcluster_sk.modules._reorder import reorder
 
 
 class StudentTAutoencoder(CentroidAutoencoder):
@@ -62,6 +63,10 @@ class DivergenceModule(nn.Module):
             nn.Linear(width, latent_dim), nn.ReLU(), nn.BatchNorm1d(latent_dim)
         )
         self.output = nn.Linear(latent_dim, n_clusters)
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.output.weight, self.output.bias)
 
     def forward(self, x):
         """Everything about a batch of rows, on demand."""

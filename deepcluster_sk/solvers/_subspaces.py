@@ -9,6 +9,7 @@ from sklearn.cluster import KMeans, spectral_clustering
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers import self_expression
 from deepcluster_sk.solvers._local_pca import leading_directions
+from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # A subspace whose dimension is "auto" has at most this one.
@@ -120,7 +121,13 @@ def cut(A, n_clusters, random_state):
     Returns
     -------
     labels : ndarray of shape (n,)
+        The largest cluster is 0, and so on.
     """
+    labels = _cut(A, n_clusters, random_state)
+    return renumbered(labels, order_of_clusters(labels, n_clusters))
+
+
+def _cut(A, n_clusters, random_state):
     n = A.shape[0]
     if n_clusters == n:
         return np.arange(n)
