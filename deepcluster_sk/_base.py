@@ -3,7 +3,6 @@
 import copy
 import numbers
 import os
-import warnings
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
@@ -36,6 +35,7 @@ from deepcluster_sk._net import (
     rows_per,
 )
 from deepcluster_sk._precision import conversion, warn_of_lost_digits
+from deepcluster_sk._warning import warn
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.modules import ARCHITECTURES
 from deepcluster_sk.persistence import write_estimator
@@ -285,7 +285,7 @@ class BaseDeepEstimator(
         with self._runs(X, y, rows, seeds) as runs:
             best = None
             for run in self._ended(runs, rows, y):
-                self._warn_of_reseeding(run, stacklevel=5)
+                self._warn_of_reseeding(run)
                 if best is None or run.objective < best.objective:
                     best = run
             best.rows = rows
@@ -357,15 +357,14 @@ class BaseDeepEstimator(
             checkpoint.end(run.objective)
         return run
 
-    def _warn_of_reseeding(self, run, stacklevel):
+    def _warn_of_reseeding(self, run):
         """Tell the user of clusters that lost all samples."""
         if run.n_reseeded:
             times = "once" if run.n_reseeded == 1 else f"{run.n_reseeded} times"
-            warnings.warn(
+            warn(
                 f"A cluster of {type(self).__name__} lost all its samples and was "
                 f"started again from others, {times}.",
                 ClusterCollapseWarning,
-                stacklevel=stacklevel,
             )
 
     def _evaluate(self, run):
@@ -765,12 +764,11 @@ class BaseDeepClusterer(ClusterMixin, BaseDeepEstimator):
         self.labels_ = run.labels
         n_used = len(np.unique(run.labels))
         if n_used < self.n_clusters:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} uses {n_used} of {self.n_clusters} clusters: "
                 "the others ended without samples. Fewer clusters, or more starts "
                 "(n_init), may suit the data better.",
                 ClusterCollapseWarning,
-                stacklevel=4,
             )
 
     def predict(self, X):

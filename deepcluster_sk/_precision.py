@@ -1,11 +1,12 @@
 """What float32 cannot hold: dates, masks, and digits far from the origin."""
 
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import _safe_indexing
+
+from deepcluster_sk._warning import warn
 
 # Digits are counted on so many rows.
 CHECKED_ROWS = 4096
@@ -83,10 +84,9 @@ def warn_of_lost_digits(X, name):
     # From the first row, so that equal rows differ by exactly nothing.
     apart, lost = exact - exact[0], (rounded - rounded[0]) - (exact - exact[0])
     if np.square(lost).sum() > TOLERANCE**2 * np.square(apart - apart.mean(0)).sum():
-        warnings.warn(
+        warn(
             f"{name} converts X to float32, which has 7 digits: too few to tell its "
             "rows apart. Subtract the mean of each feature first, for example by "
             "sklearn.preprocessing.StandardScaler.",
             DataConversionWarning,
-            stacklevel=8,
         )

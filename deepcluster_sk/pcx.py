@@ -639,7 +639,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         revive = _ReviveClusters(run, after=START_ROWS)
         run.train(self._phase(run, "stream", loss, 1, [revive]))
         run.net.callbacks_ = []  # they hold the rows, and this net is kept
-        self._warn_of_reseeding(run, stacklevel=6)
+        self._warn_of_reseeding(run)
 
     # --- the predict path -----------------------------------------------------
 

@@ -1,9 +1,9 @@
 r"""Self-expression of a sample by the others, under four penalties."""
 
-import warnings
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+
+from deepcluster_sk._warning import warn
 
 from ._sparse_expression import sparse_rows
 from ._validation import check_matrix, check_scalar
@@ -133,11 +133,10 @@ def self_expression(
         Z, l1_ratio * penalty, 0.5 * (1.0 - l1_ratio) * penalty, tol
     )
     if unsolved:
-        warnings.warn(
+        warn(
             f"self_expression left {unsolved} of {Z.shape[0]} rows above the "
             f"tolerance {tol:g}; raise the penalty or tol.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return C
 
@@ -209,10 +208,9 @@ def _nuclear(Z, penalty, tol, max_iter=5000):
             if primal > 5.0 * change or change > 5.0 * primal:
                 rho *= factor
                 P = None
-    warnings.warn(
+    warn(
         f"self_expression: the nuclear norm did not reach tol = {tol:g} in {max_iter} "
         "iterations; raise the penalty or tol.",
         ConvergenceWarning,
-        stacklevel=3,
     )
     return C, Y
