@@ -257,6 +257,8 @@ class BaseDeepEstimator(
         ------
         ValueError
             If X or a parameter is refused, before any training.
+        MemoryError
+            If a setting needs an array of n_samples x n_samples that is too large.
         ConvergenceError
             If a loss term or the embedding is no longer finite.
         """
@@ -431,7 +433,11 @@ class BaseDeepEstimator(
     def _validate_training_data(self, X):
         X = self._check_data(X, reset=True)
         self._validate_settings(X.shape[1])
+        self._check_size(*X.shape)
         return X
+
+    def _check_size(self, n_samples, n_features):
+        """Refuse or announce a fit whose size asks for too much, by the square."""
 
     def _validate_settings(self, n_features):
         """Refuse settings of the network that cannot be."""

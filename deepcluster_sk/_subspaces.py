@@ -8,12 +8,16 @@ from sklearn.cluster import KMeans, spectral_clustering
 
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._quiet import quiet
+from deepcluster_sk._size import PAIRS_BYTES
+from deepcluster_sk.parallel import team_rank
 from deepcluster_sk.solvers import self_expression
 
 # A subspace whose dimension is "auto" has at most this one.
 MOST_DIMENSIONS = 32
 # Graphs of at most so many nodes are cut by a dense eigenvalue solver.
 DENSE_NODES = 1000
+# Products of rows that are held at once.
+BLOCK_BYTES = 2**27
 
 
 def unit_rows(Z):
@@ -22,9 +26,10 @@ def unit_rows(Z):
     return Z / np.where(norms > 0, norms, 1)
 
 
-def largest_products(Z, block=1000):
+def largest_products(Z):
     """``max_{j != i} |z_i . z_j|`` for every row, without an n x n array."""
     n = len(Z)
+    block = max(1, min(1000, BLOCK_BYTES // (8 * n)))
     largest = np.zeros(n)
     for start in range(0, n, block):
         rows = np.arange(start, min(start + block, n))
@@ -43,7 +48,7 @@ def relative_weight(Z, penalty):
     return weight if weight > 0 else penalty
 
 
-def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
+def self_expression_of(Z, weight, regularization, l1_ratio=0.9, verbose=0):
     """Self-expression of rows; a row alone is expressed by nothing.
 
     Parameters
@@ -53,6 +58,8 @@ def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
         The absolute penalty.
     regularization, l1_ratio
         As in :func:`deepcluster_sk.solvers.self_expression`.
+    verbose : int, default=0
+        Above 0, show a progress bar, in the first of several processes.
 
     Returns
     -------
@@ -60,7 +67,14 @@ def self_expression_of(Z, weight, regularization, l1_ratio=0.9):
     """
     if len(Z) == 1:
         return sparse.csr_array((1, 1))
-    return self_expression(Z, weight, regularization, l1_ratio=l1_ratio)
+    return self_expression(
+        Z,
+        weight,
+        regularization,
+        l1_ratio=l1_ratio,
+        max_dense_gb=PAIRS_BYTES / 1e9,
+        verbose=verbose if team_rank() == 0 else 0,
+    )
 
 
 def expression_penalty(C, regularization, l1_ratio=0.9):

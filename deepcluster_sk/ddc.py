@@ -22,6 +22,7 @@ from deepcluster_sk._companions import (
 )
 from deepcluster_sk._criteria import LabelMemory, Reconstruction
 from deepcluster_sk._phase import Phase
+from deepcluster_sk._size import BATCH_ARRAYS, COMPANION_ARRAYS, check_batch
 from deepcluster_sk.kernels import gaussian_kernel
 from deepcluster_sk.losses import (
     assignment_orthogonality,
@@ -318,6 +319,10 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
                 f"integer. Got {self.hidden_layer_sizes!r} instead."
             )
         return X
+
+    def _check_size(self, n_samples, n_features):
+        compared = BATCH_ARRAYS if self.companion is None else COMPANION_ARRAYS
+        check_batch(self, n_samples, "", compared)
 
     def _criterion(self, n_samples):
         weight = self.reconstruction_weight

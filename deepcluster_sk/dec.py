@@ -24,6 +24,7 @@ from deepcluster_sk._companions import (
 from deepcluster_sk._criteria import RelativeReconstruction
 from deepcluster_sk._net import StopTraining
 from deepcluster_sk._phase import Phase
+from deepcluster_sk._size import COMPANION_ARRAYS, check_batch
 from deepcluster_sk._start import check_stages, place_centers, pretraining
 from deepcluster_sk.losses import kl_divergence, target_distribution
 from deepcluster_sk.modules import StudentTAutoencoder
@@ -156,6 +157,11 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
             "image_shape": self.image_shape,
             "precision": self.precision,
         }
+
+    def _check_size(self, n_samples, n_features):
+        if self.companion is not None:
+            what = f" with companion={self.companion!r}"
+            check_batch(self, n_samples, what, COMPANION_ARRAYS)
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])

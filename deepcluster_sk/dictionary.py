@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepcluster_sk._base import ReconstructionMixin
 from deepcluster_sk._local_pca import reseed_empty
 from deepcluster_sk._quiet import quiet
+from deepcluster_sk._size import check_expression
 from deepcluster_sk._solved import BaseSolvedClusterer
 from deepcluster_sk._subspaces import (
     affinity,
@@ -218,6 +219,10 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
                 "hold integers in the range [1, inf). "
                 f"Got {self.hidden_layer_sizes!r} instead."
             )
+
+    def _check_size(self, n_samples, n_features):
+        if self.clustering == "subspace":
+            check_expression(self, n_samples, self.latent_dim, self.max_epochs + 1)
 
     def _rows(self, X):
         rows = super()._rows(X)
@@ -469,7 +474,7 @@ class _SubspaceTerm:
         self.settings, self.random_state = settings, random_state
         self.weight = settings._weight()
         self.penalty = relative_weight(Z, settings.penalty)
-        self.C = self_expression_of(Z, self.penalty, "l1")
+        self.C = self._express(Z)
 
     @classmethod
     def start(cls, settings, X, random_state):
@@ -506,11 +511,14 @@ class _SubspaceTerm:
             if loss(new) > best:  # by rounding
                 break
             Z, best = new, loss(new)
-        C = self_expression_of(Z, self.penalty, "l1")
+        C = self._express(Z)
         # It is solved to a tolerance, which must not show as a rise of the loss.
         if sum(self._sizes(Z, C)) <= sum(self._sizes(Z, self.C)):
             self.C = C
         return Z
+
+    def _express(self, Z):
+        return self_expression_of(Z, self.penalty, "l1", verbose=self.settings.verbose)
 
     def _sizes(self, Z, C):
         error = np.square(Z - C @ Z).sum()

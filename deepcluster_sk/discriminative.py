@@ -13,6 +13,7 @@ from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, smalles
 from deepcluster_sk._callbacks import CosineDecay
 from deepcluster_sk._net import StopTraining
 from deepcluster_sk._phase import Phase
+from deepcluster_sk._size import BATCH_ARRAYS, check_batch
 from deepcluster_sk._start import (
     mean_directions,
     nearest_direction,
@@ -522,6 +523,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "precision": self.precision,
         }
+
+    def _check_size(self, n_samples, n_features):
+        check_batch(self, n_samples, "", BATCH_ARRAYS)
 
     def _edges(self, x):
         """Anchors of some rows, as an edge list."""

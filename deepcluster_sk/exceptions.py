@@ -1,6 +1,6 @@
 """Errors and warnings of the library."""
 
-__all__ = ["ClusterCollapseWarning", "ConvergenceError"]
+__all__ = ["ClusterCollapseWarning", "ConvergenceError", "LongFitWarning"]
 
 
 class ConvergenceError(RuntimeError):
@@ -31,4 +31,20 @@ class ClusterCollapseWarning(UserWarning):
     >>> from deepcluster_sk.exceptions import ClusterCollapseWarning
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("error", ClusterCollapseWarning)
+    """
+
+
+class LongFitWarning(UserWarning):
+    """A fit will take minutes, because its time grows with the square of the rows.
+
+    Raised before any work; the time that the message tells is rough.
+
+    Examples
+    --------
+    Refuse such fits:
+
+    >>> import warnings
+    >>> from deepcluster_sk.exceptions import LongFitWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", LongFitWarning)
     """

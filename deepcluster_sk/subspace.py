@@ -14,6 +14,7 @@ from deepcluster_sk._callbacks import StopOnPlateau
 from deepcluster_sk._criteria import Reconstruction
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._phase import Phase
+from deepcluster_sk._size import check_expression
 from deepcluster_sk._solved import BaseSolvedClusterer
 from deepcluster_sk._subspace_rule import SubspaceRuleMixin
 from deepcluster_sk._subspaces import (
@@ -41,8 +42,10 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
 
     For some 20,000 samples with "l1" and "elastic-net": time grows with the square
     of their number, memory with the number (10,000 samples of 50 features take
-    a minute and 0.6 GB). "l2" needs a dense matrix of n x n, "nuclear" several and a
-    singular value decomposition of it an iteration: for 20,000 and 1,000 samples.
+    a minute and 0.6 GB), and where it will be minutes a ``LongFitWarning`` says so.
+    "l2" and "nuclear" need dense arrays of n x n, and "nuclear" a singular value
+    decomposition of one an iteration: for 10,000 and 1,000 samples. Sizes that would
+    take more than 8 GB are refused at once.
 
     Parameters
     ----------
@@ -222,6 +225,9 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
                 f"of the embedding, {width}."
             )
 
+    def _check_size(self, n_samples, n_features):
+        check_expression(self, n_samples, self.latent_dim or n_features)
+
     def _is_affine(self, n_features):
         if self.affine == "auto" and self.subspace_dim != "auto":
             return False  # dimensions are counted as those of linear subspaces
@@ -243,7 +249,9 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
             )
         rows.Z = self._project(rows, rows.X)
         weight = relative_weight(rows.Z, self.penalty)
-        C = self_expression_of(rows.Z, weight, self.regularization, self.l1_ratio)
+        C = self_expression_of(
+            rows.Z, weight, self.regularization, self.l1_ratio, self.verbose
+        )
         rows.affinity = affinity(C, self.keep)
         size = expression_penalty(C, self.regularization, self.l1_ratio)
         rows.terms = {
@@ -604,6 +612,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
             "precision": self.precision,
         }
 
+    def _check_size(self, n_samples, n_features):
+        times = 1 + -(-self.max_epochs // self.update_interval)
+        check_expression(self, n_samples, self.latent_dim, times)
+
     def _express(self, run, epoch):
         """Codes at unit norm and their self-expression, in float64."""
         Z = run.apply(run.module.encode).cpu().numpy().astype(np.float64)
@@ -615,7 +627,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
             )
         Z = unit_rows(Z)
         weight = relative_weight(Z, self.penalty)
-        return Z, self_expression_of(Z, weight, self.regularization, self.l1_ratio)
+        return Z, self_expression_of(
+            Z, weight, self.regularization, self.l1_ratio, self.verbose
+        )
 
     def _phases(self, run):
         yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)

@@ -451,6 +451,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         ------
         ValueError
             If X, y or a parameter is refused, before any training.
+        MemoryError
+            If a setting needs an array of n_samples x n_samples that is too large.
         ConvergenceError
             If a loss term or the embedding is no longer finite.
         """

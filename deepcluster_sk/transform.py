@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._local_pca import leading_directions
+from deepcluster_sk._size import check_expression
 from deepcluster_sk._solved import BaseSolvedClusterer
 from deepcluster_sk._subspace_rule import SubspaceRuleMixin
 from deepcluster_sk._subspaces import (
@@ -197,6 +198,10 @@ class DeepTransformClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _check_size(self, n_samples, n_features):
+        times = self.max_epochs + 1
+        check_expression(self, n_samples, self.latent_dim or n_features, times)
+
     def _rows(self, X):
         """Unit-norm rows in the span of the leading singular vectors."""
         rows = super()._rows(X)
@@ -297,7 +302,9 @@ class _TransformLearner:
 
     def _express(self):
         s = self.settings
-        return self_expression_of(self.Z, self.weight, s.regularization, s.l1_ratio)
+        return self_expression_of(
+            self.Z, self.weight, s.regularization, s.l1_ratio, s.verbose
+        )
 
     def _expression_terms(self, C):
         s, n = self.settings, len(self.X)
