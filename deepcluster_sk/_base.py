@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 
 from deepcluster_sk import parallel
-from deepcluster_sk._callbacks import Progress, history_rows
+from deepcluster_sk._callbacks import Progress, count_epochs, history_rows
 from deepcluster_sk._checkpoint import Checkpoint, describe
 from deepcluster_sk._net import (
     BLOCK_BYTES,
@@ -110,6 +110,8 @@ class Run:
         Source of every choice made outside torch.
     history : list of dict
         Rows of ``history_`` so far.
+    stop_reason : dict of str to str
+        Why each phase so far ended.
     n_reseeded : int
         How often a method started a dead cluster again; a warning will say so.
     checkpoint : RunCheckpoint or None
@@ -124,6 +126,7 @@ class Run:
         self.callbacks = callbacks
         self.verbose = verbose
         self.history = []
+        self.stop_reason = {}
         self.n_iter = 0
         self.n_reseeded = 0
         self.checkpoint = checkpoint
@@ -159,12 +162,13 @@ class Run:
         parallel.check_weights(
             phase.name, network=net.module_, criterion=net.criterion_
         )
-        self.record(history_rows(net.history, phase.name))
+        self.record(history_rows(net.history, phase.name), net.stop_reason_)
 
-    def record(self, rows):
-        """Append rows of ``history_``, one per epoch or sweep."""
+    def record(self, rows, stop_reason):
+        """Append a phase's rows of ``history_``, and why it ended."""
         self.history += rows
         self.n_iter += len(rows)
+        self.stop_reason[rows[-1]["phase"]] = stop_reason
 
 
 def _run_apart(estimator, rows, y, seed):
@@ -398,6 +402,8 @@ class BaseDeepEstimator(
         self.module_ = run.net.module_
         self.history_ = run.history
         self.n_iter_ = run.n_iter
+        self.n_epochs_ = count_epochs(run.history)
+        self.stop_reason_ = run.stop_reason
         self.objective_ = run.objective
         self._n_features_out = self.latent_dim
 

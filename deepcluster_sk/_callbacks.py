@@ -1,11 +1,13 @@
 """Callbacks: when something happens during training, never what is minimised."""
 
+from collections import Counter
+
 import numpy as np
 from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
-from tqdm.auto import tqdm
 
 from deepcluster_sk._net import StopTraining
+from deepcluster_sk._progress import PhaseBar
 
 
 class StopOnPlateau(Callback):
@@ -37,7 +39,7 @@ class StopOnPlateau(Callback):
         before = np.mean(losses[-2 * window : -window])
         fall = (before - np.mean(losses[-window:])) * self.patience / window
         if fall <= self.tol * abs(before):
-            raise StopTraining
+            raise StopTraining("tol")
 
 
 class CosineDecay(Callback):
@@ -128,7 +130,7 @@ class StopOnStableLabels(Callback):
         """Look at the last epochs."""
         changes = net.history[-self.patience :, "label_change"]
         if len(changes) == self.patience and max(changes) < self.tol:
-            raise StopTraining
+            raise StopTraining("tol")
 
 
 class Progress(Callback):
@@ -148,15 +150,16 @@ class Progress(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
-        self.bar_ = tqdm(total=self.epochs, desc=self.name, unit="epoch")
+        self.bar_ = PhaseBar(total=self.epochs, desc=self.name, unit="epoch")
 
     def on_epoch_end(self, net, **kwargs):
         """Advance it by one epoch."""
-        self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.4g}")
+        self.bar_.show(net.history[-1, "train_loss"])
         self.bar_.update(len(net.history) - self.bar_.n)
 
     def on_train_end(self, net, **kwargs):
-        """Close it."""
+        """Say why the phase ended, and close it."""
+        self.bar_.show(net.history[-1, "train_loss"], net.stop_reason_)
         self.bar_.close()
 
 
@@ -170,3 +173,8 @@ def history_rows(history, phase):
                 row[name] = value
         rows.append(row)
     return rows
+
+
+def count_epochs(history):
+    """Number of epochs or sweeps of each phase, from rows of ``history_``."""
+    return dict(Counter(row["phase"] for row in history))

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from deepcluster_sk._progress import PhaseBar
+
 # Below this size a dense factorisation is faster than Lanczos iterations.
 DENSE_SIZE = 400
 
@@ -108,7 +110,9 @@ def reseed_empty(labels, cost, n_clusters):
     return n_reseeded
 
 
-def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_state):
+def local_pca(
+    X, labels, n_clusters, n_components, penalty, max_iter, random_state, verbose=0
+):
     """Alternate means and principal directions with the best assignment.
 
     Parameters
@@ -123,6 +127,8 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
     max_iter : int
         Largest number of sweeps.
     random_state : RandomState
+    verbose : int, default=0
+        Above 0, show a progress bar.
 
     Returns
     -------
@@ -142,6 +148,7 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
     rows = np.arange(n)
     cost = np.square(X).sum(1)
     tie = 1e-12 * cost.mean()
+    bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
     for _ in range(max_iter):
         reseed_empty(labels, cost, n_clusters)
         for j in range(n_clusters):
@@ -168,6 +175,15 @@ def local_pca(X, labels, n_clusters, n_components, penalty, max_iter, random_sta
                 "n_changed": n_changed,
             }
         )
+        bar.update()
+        bar.show(history[-1]["loss"])
         if n_changed == 0:
             break
+    bar.show(history[-1]["loss"], stop_reason(history))
+    bar.close()
     return centers + offset, bases, history
+
+
+def stop_reason(history):
+    """Why the sweeps that made a history ended."""
+    return "unchanged" if history[-1]["n_changed"] == 0 else "max_epochs"

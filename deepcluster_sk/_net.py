@@ -38,7 +38,16 @@ class StopTraining(Exception):
     """Raised by a callback to end the current phase.
 
     skorch's own signal is ``KeyboardInterrupt``, which cannot be told from Ctrl-C.
+
+    Parameters
+    ----------
+    reason : str, default="callback"
+        What ``stop_reason_`` will say; "tol" where the tolerance ended the phase.
     """
+
+    def __init__(self, reason="callback"):
+        super().__init__(reason)
+        self.reason = reason
 
 
 class PrivateStream:
@@ -327,6 +336,7 @@ class ClusterNet(NeuralNet):
         self.phase_ = ""
         self.corrupt_ = self.order_ = None
         self.warm_up_ = 0
+        self.stop_reason_ = ""
         with self.stream_.active():
             super().initialize()
         rank = parallel.team_rank()
@@ -356,12 +366,13 @@ class ClusterNet(NeuralNet):
 
     def partial_fit(self, X, y=None, classes=None, epochs=None):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
+        self.stop_reason_ = "max_epochs"
         self.notify("on_train_begin", X=X, y=y)
         try:
             with parallel.whole_statistics(self.module_):
                 self.fit_loop(X, y, epochs=epochs)
-        except StopTraining:
-            pass
+        except StopTraining as stopped:
+            self.stop_reason_ = stopped.reason
         self.notify("on_train_end", X=X, y=y)
         return self
 

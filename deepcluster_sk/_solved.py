@@ -12,10 +12,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
-from tqdm.auto import tqdm
 
 from deepcluster_sk._base import BaseDeepClusterer
 from deepcluster_sk._net import INFERENCE_ROWS
+from deepcluster_sk._progress import PhaseBar
 from deepcluster_sk.parallel import team_rank
 
 
@@ -79,6 +79,8 @@ class SolverRun:
         Source of every choice.
     history : list of dict
         Rows of ``history_`` so far.
+    stop_reason : dict of str to str
+        Why each phase so far ended.
     """
 
     def __init__(self, rows, random_state, verbose):
@@ -87,6 +89,7 @@ class SolverRun:
         self.random_state = random_state
         self.verbose = verbose
         self.history = []
+        self.stop_reason = {}
         self.n_reseeded = 0
 
     @property
@@ -118,16 +121,21 @@ class SolverRun:
             Smallest relative fall of the loss that counts; 0 never stops early.
         """
         quiet = not self.verbose or team_rank() > 0
-        steps = tqdm(range(1, max_epochs + 1), phase, disable=quiet)
-        before = np.inf
-        for epoch in steps:
+        bar = PhaseBar(total=max_epochs, desc=phase, disable=quiet)
+        before, loss, reason = np.inf, np.nan, "max_epochs"
+        for epoch in range(1, max_epochs + 1):
             terms = {name: float(value) for name, value in update().items()}
             loss = sum(terms.values())
             self.history.append({"phase": phase, "epoch": epoch, "loss": loss, **terms})
-            steps.set_postfix(loss=f"{loss:.4g}")
+            bar.update()
+            bar.show(loss)
             if tol > 0 and epoch > 1 and before - loss <= tol * abs(before):
+                reason = "tol"
                 break
             before = loss
+        bar.show(loss, reason)
+        bar.close()
+        self.stop_reason[phase] = reason
 
 
 class BaseSolvedClusterer(BaseDeepClusterer):

@@ -100,7 +100,7 @@ class _RefreshTarget(Callback):
         change = float((self.labels_ != before).double().mean())
         net.history.record("label_change", change)
         if change < self.tol:
-            raise StopTraining
+            raise StopTraining("tol")
 
     def _refresh(self, net):
         module = net.module_
@@ -312,7 +312,13 @@ class DEC(_BaseDEC):
         to the loss. "label_change" is the share of labels that two targets differ
         in.
     n_iter_ : int
-        Number of epochs run, pretraining included.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module
@@ -539,7 +545,13 @@ class IDEC(DecoderMixin, _BaseDEC):
         to the loss. "label_change" is the share of labels that two targets differ
         in.
     n_iter_ : int
-        Number of epochs run, pretraining included.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module

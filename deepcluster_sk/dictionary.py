@@ -103,6 +103,12 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolvedClusterer):
         per sample.
     n_iter_ : int
         Number of sweeps run.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, coded as new samples are.
     module_ : types.SimpleNamespace

@@ -236,7 +236,7 @@ class _Alternate(Callback):
         net.history.record("n_changed", n_changed)
         change, self.cosine_ = abs(cosine - self.cosine_), cosine
         if change < self.tol:
-            raise StopTraining
+            raise StopTraining("tol")
 
     def _update(self, net):
         module, loss = net.module_, net.criterion_
@@ -364,7 +364,13 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         add up to it). In the stages also "cosine", the mean cosine to the
         centroids (Eq. 7), and "n_changed", how many labels the epoch changed.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Eq. 11 of the training data, as a loss, at the end.
     module_ : torch.nn.Module

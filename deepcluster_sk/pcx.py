@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk._base import BaseDeepClusterer, DecoderMixin, Run, smallest
-from deepcluster_sk._callbacks import StopOnPlateau
+from deepcluster_sk._callbacks import StopOnPlateau, count_epochs
 from deepcluster_sk._net import Rows, is_streamed
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._quiet import quiet
@@ -318,7 +318,13 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         ("reconstruction", "clustering" and "entropy" add up to it), and the number
         of clusters in use, "n_used".
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data, without gaps,
         at the end.
@@ -609,6 +615,8 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         self._evaluate(run)
         self.net_, self.module_ = run.net, run.module
         self.history_, self.n_iter_ = run.history, run.n_iter
+        self.n_epochs_ = count_epochs(run.history)
+        self.stop_reason_ = run.stop_reason
         self.objective_, self.labels_ = run.objective, run.labels
         self._n_features_out = self.latent_dim
         self._read_module()
@@ -619,6 +627,7 @@ class PCX(DecoderMixin, BaseDeepClusterer):
         run = Run(net, rows, None, private, self.callbacks or (), self.verbose)
         run.history = list(getattr(self, "history_", ()))
         run.n_iter = getattr(self, "n_iter_", 0)
+        run.stop_reason = dict(getattr(self, "stop_reason_", {}))
         return run
 
     def _begin_stream(self, rows, first):

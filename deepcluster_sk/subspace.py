@@ -114,6 +114,12 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
         self-expression, per sample; then the objective after each refinement.
     n_iter_ : int
         Number of rows of ``history_``.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Squared distance to the nearest subspace at the end, per training sample.
     module_ : types.SimpleNamespace
@@ -272,6 +278,7 @@ class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
             setattr(module, name, getattr(rows, name))
         row = {"phase": "self-expression", "epoch": 1, "loss": sum(rows.terms.values())}
         run.history.append({**row, **rows.terms})
+        run.stop_reason["self-expression"] = "solved"
         labels = cut(rows.affinity, self.n_clusters, run.random_state)
         run.affinity = rows.affinity
         dimension = self.subspace_dim
@@ -485,7 +492,13 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, see Notes.
     module_ : torch.nn.Module

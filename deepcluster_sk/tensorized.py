@@ -15,7 +15,7 @@ from torch import nn
 
 from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, add_noise
 from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._local_pca import local_pca
+from deepcluster_sk._local_pca import local_pca, stop_reason
 from deepcluster_sk._phase import Phase
 from deepcluster_sk.losses import simplex_projection, tensorized_cost
 from deepcluster_sk.modules import (
@@ -25,7 +25,7 @@ from deepcluster_sk.modules import (
     TensorizedModule,
     build_autoencoder,
 )
-from deepcluster_sk.parallel import whole_batch
+from deepcluster_sk.parallel import team_rank, whole_batch
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 
@@ -236,6 +236,12 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         and "hardness", the mean of the largest entry of each row of S.
     n_iter_ : int
         Number of epochs or sweeps run.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" (it had all that it was allowed), "tol"
+        (what ``tol`` bounds), "unchanged" (no label changed), "solved" (it is a closed
+        form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module
@@ -486,6 +492,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             self.penalty,
             self.max_epochs,
             run.random_state,
+            self.verbose if team_rank() == 0 else 0,
         )
         with torch.no_grad():
             run.module.centers.copy_(torch.from_numpy(centers))
@@ -494,7 +501,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             [
                 {"phase": "sweep", "epoch": epoch, **row}
                 for epoch, row in enumerate(history, start=1)
-            ]
+            ],
+            stop_reason(history),
         )
 
     def _phases(self, run):

@@ -194,7 +194,10 @@ def _nuclear(Z, penalty, tol, max_iter=5000, verbose=0):
     Y = np.zeros((n, n))  # ρ times the scaled dual; in λ ∂||J||_* after a J step
     P = None
     iterations = tqdm(
-        range(max_iter), "self-expression", disable=not verbose, leave=None
+        range(max_iter),
+        "self-expression by iterations",
+        disable=not verbose,
+        leave=None,
     )
     for iteration in iterations:
         if P is None:

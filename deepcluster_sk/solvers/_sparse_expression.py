@@ -52,7 +52,11 @@ def sparse_rows(Z, l1, ridge, tol, verbose=0):
     blocks, unsolved = [], 0
     # Within another bar it disappears when it is full.
     with tqdm(
-        total=n, desc="self-expression", unit="row", disable=not verbose, leave=None
+        total=n,
+        desc="self-expression of rows",
+        unit="row",
+        disable=not verbose,
+        leave=None,
     ) as bar:
         for start in range(0, n, size):
             own = np.arange(start, min(start + size, n))
