@@ -11,11 +11,12 @@ from torch import nn
 
 from deepcluster_sk._base import BaseDeepClusterer, ReconstructionMixin, smallest
 from deepcluster_sk._callbacks import StopOnPlateau
-from deepcluster_sk._criteria import Reconstruction
+from deepcluster_sk._criteria import RelativeReconstruction
 from deepcluster_sk._local_pca import leading_directions
 from deepcluster_sk._phase import Phase
 from deepcluster_sk._size import check_expression
 from deepcluster_sk._solved import BaseSolvedClusterer
+from deepcluster_sk._start import set_units
 from deepcluster_sk._subspace_rule import SubspaceRuleMixin
 from deepcluster_sk._subspaces import (
     affinity,
@@ -27,8 +28,7 @@ from deepcluster_sk._subspaces import (
     unit_rows,
 )
 from deepcluster_sk.exceptions import ConvergenceError
-from deepcluster_sk.losses import mean_squared_error
-from deepcluster_sk.modules import Autoencoder, build_autoencoder
+from deepcluster_sk.modules import CentroidAutoencoder
 
 
 class SparseSubspaceClustering(SubspaceRuleMixin, BaseSolvedClusterer):
@@ -321,8 +321,10 @@ def _unit(z):
     return nn.functional.normalize(z, dim=-1, eps=1e-12)
 
 
-class _SubspaceAutoencoder(Autoencoder):
+class _SubspaceAutoencoder(CentroidAutoencoder):
     """An autoencoder and the clusters' subspaces of its codes at unit norm.
+
+    Its centres are the clusters' mean codes, which decide nothing.
 
     Parameters
     ----------
@@ -333,19 +335,10 @@ class _SubspaceAutoencoder(Autoencoder):
     """
 
     def __init__(self, n_clusters, **autoencoder):
-        super().__init__()
-        self.autoencoder = build_autoencoder(**autoencoder)
+        super().__init__(n_clusters, trainable=False, **autoencoder)
         h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
-
-    def encode(self, x):
-        """Code of each row."""
-        return self.autoencoder.encode(x)
-
-    def decode(self, embedding):
-        """Reconstruction of each code."""
-        return self.autoencoder.decode(embedding)
 
     def residuals(self, embedding):
         """Squared distance of each code, at unit norm, to each subspace, (n, k)."""
@@ -367,13 +360,14 @@ class _SelfExpressionLoss(nn.Module):
     def __init__(self, shape, weight):
         super().__init__()
         self.weight = weight
+        self.reconstruction = RelativeReconstruction()
         self.register_buffer("expressed", torch.zeros(shape))
 
     def forward(self, output, x, index):
         """Return the terms; ``expressed`` is C Z as of the last refreshment."""
         error = _unit(output.embedding) - self.expressed[index]
         return {
-            "reconstruction": mean_squared_error(output.reconstruction, x),
+            **self.reconstruction(output, x, index),
             "self_expression": self.weight * error.square().sum(1).mean(),
         }
 
@@ -512,6 +506,13 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     Notes
     -----
+    Neither the origin nor the scale of X matters: the network sees X minus the
+    median of each feature, divided by the root mean square of the result, and the
+    reconstruction error is relative to that mean square. Images of faces, and many
+    other data, are mostly what they have in common. A network that is shown that
+    learns it first, and gives all rows one direction; only directions count at unit
+    norm.
+
     Without unit norm the self-expression term would shrink the codes, and the
     decoder undo it: the term would vanish without any structure [3]_.
 
@@ -520,7 +521,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     and is not part of the loss that is recorded.
 
     The self-expression involves all training samples. ``objective_`` and ``score``
-    therefore use what a new sample has as well: its reconstruction error plus
+    therefore use what a new sample has as well: its relative reconstruction error plus
     ``subspace_weight`` times the squared distance of its code, at unit norm, to the
     nearest subspace. ``labels_`` are the nearest subspaces too.
 
@@ -645,7 +646,8 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         )
 
     def _phases(self, run):
-        yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        set_units(run)
+        yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
         loss = _SelfExpressionLoss(
             (len(run.rows), self.latent_dim), self.subspace_weight
         )
@@ -679,6 +681,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         centers = np.zeros((self.n_clusters, self.latent_dim), dtype=np.float32)
         for j in np.unique(run.labels):
             centers[j] = Z[run.labels == j].mean(0)
+        run.module.centers.copy_(torch.from_numpy(centers))
         self.cluster_centers_ = centers
         self.components_ = run.bases.astype(np.float32)
         self.affinity_matrix_ = run.affinity
@@ -695,5 +698,5 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _row_objective(self, module, x):
         embedding = module.encode(x)
-        error = (x - module.decode(embedding)).square().mean(-1)
+        error = module.relative_error(x, embedding).mean(1)
         return error + self.subspace_weight * module.residuals(embedding).amin(1)
