@@ -356,6 +356,11 @@ class DEC(_BaseDEC):
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
     dropout of 0.2.
 
+    On small tables the first epoch of clustering often changes no label, and ``tol``
+    ends it there: ``n_epochs_["cluster"]`` is 1, and the clusters are those of
+    ``init``. That tells neither good fits from bad ones, so there is no warning.
+    ``tol=0`` trains on.
+
     A cluster that has lost all its samples when the target is computed is started
     again on the sample with the least sure label, and a ``ClusterCollapseWarning``
     says so.
@@ -579,6 +584,11 @@ class IDEC(DecoderMixin, _BaseDEC):
 
     The objective of any rows is computed with the target that these rows themselves
     make. For the units of X and of the code see the notes of ``DEC``.
+
+    On small tables the first epoch of clustering often changes no label, and ``tol``
+    ends it there: ``n_epochs_["cluster"]`` is 1, and the clusters are those of
+    ``init``. That tells neither good fits from bad ones, so there is no warning.
+    ``tol=0`` trains on.
 
     A cluster that has lost all its samples when the target is computed is started
     again on the sample with the least sure label, and a ``ClusterCollapseWarning``

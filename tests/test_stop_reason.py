@@ -74,6 +74,17 @@ def test_reasons_tell_tolerance_from_length(blobs):
     assert said(small) == ({"reconstruction": 30}, {"reconstruction": "max_epochs"})
 
 
+@pytest.mark.parametrize("name", ["DEC", "IDEC"])
+def test_a_clustering_of_one_epoch_can_be_seen(name, blobs):
+    model = clone(SMALL[name]).set_params(tol=1).fit(blobs[0])
+    assert model.n_iter_ == 3
+    assert model.n_epochs_ == {"pretrain": 2, "cluster": 1}
+    assert model.stop_reason_ == {"pretrain": "max_epochs", "cluster": "tol"}
+    model.set_params(tol=0).fit(blobs[0])
+    assert model.n_epochs_["cluster"] == model.max_epochs
+    assert model.stop_reason_["cluster"] == "max_epochs"
+
+
 def test_closed_forms_have_reasons(blobs):
     exact = clone(SMALL["TensorizedAutoencoder-exact"]).fit(blobs[0])
     assert exact.stop_reason_ == {"sweep": "unchanged"}
