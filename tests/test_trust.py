@@ -267,7 +267,7 @@ def test_what_is_no_matrix_of_numbers_is_refused(kind):
     [
         name
         for name in CLUSTERERS
-        if not name.startswith(("Tensorized", "DDC", "DeepSubspace", "Discriminative"))
+        if not name.startswith(("Tensorized", "DDC", "Discriminative"))
     ],
 )
 @pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")

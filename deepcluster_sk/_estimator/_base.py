@@ -21,6 +21,7 @@ from deepcluster_sk._estimator._saving import write_estimator
 from deepcluster_sk._estimator._validation import check_data, check_same_call
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
+from deepcluster_sk._training._history import count_epochs
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError, warn
 from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
 
@@ -102,6 +103,13 @@ class EstimatorTemplate(
     def _validate_settings(self, n_features):
         """Refuse parameters that do not fit one another, or the data."""
 
+    def _check_size(self, n_samples, n_features):
+        """Refuse or announce a fit whose cost grows with the square of the rows."""
+
+    def _verbosity(self):
+        """``verbose``, in the first of several processes; 0 in the others."""
+        return self.verbose if distributed.process_rank() == 0 else 0
+
     def _validate_target(self, X, y):
         """What the method reads of ``y``: nothing, whatever it holds."""
         return None
@@ -136,6 +144,8 @@ class EstimatorTemplate(
         ------
         ValueError
             If X or a parameter is refused, before any training.
+        MemoryError
+            If a setting needs an array of n_samples x n_samples that is too large.
         ConvergenceError
             If a loss term or the embedding is no longer finite.
         """
@@ -188,6 +198,8 @@ class EstimatorTemplate(
         """Make fitted attributes of the best run."""
         self.history_ = run.history
         self.n_iter_ = run.n_iter
+        self.n_epochs_ = count_epochs(run.history)
+        self.stop_reason_ = run.stop_reason
         self.objective_ = run.objective
         self._n_features_out = self.latent_dim
 
@@ -196,6 +208,7 @@ class EstimatorTemplate(
     def _validate_training_data(self, X):
         X = check_data(self, X, reset=True)
         self._validate_settings(X.shape[1])
+        self._check_size(*X.shape)
         return X
 
     # --- the predict path -----------------------------------------------------

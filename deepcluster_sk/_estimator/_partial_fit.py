@@ -80,6 +80,7 @@ class PartialFitMixin:
         run = Run(net, rows, None, random_state, self.callbacks or (), self.verbose)
         run.history = list(getattr(self, "history_", ()))
         run.n_iter = getattr(self, "n_iter_", 0)
+        run.stop_reason = dict(getattr(self, "stop_reason_", {}))
         return run
 
     def _begin_stream(self, rows, first):

@@ -6,12 +6,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
-from tqdm.auto import tqdm
 
 from deepcluster_sk._estimator._base import ClustererTemplate
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
+from deepcluster_sk.solvers._progress import PhaseBar
 
 
 class Solution:
@@ -75,6 +75,8 @@ class SolverRun:
         Source of every choice.
     history : list of dict
         Rows of ``history_`` so far.
+    stop_reason : dict of str to str
+        Why each phase so far ended.
     n_reseeded : int
         How often an empty cluster was re-seeded; a warning will say so.
     """
@@ -85,6 +87,7 @@ class SolverRun:
         self.random_state = random_state
         self.verbose = verbose
         self.history = []
+        self.stop_reason = {}
         self.n_reseeded = 0
 
     @property
@@ -104,8 +107,9 @@ class SolverRun:
         """Drop what need not travel back from another process."""
         self.rows = None
 
-    def record(self, phase, terms):
+    def record(self, phase, terms, stop_reason="solved"):
         """Append a row of ``history_``; returns the loss, the sum of the terms."""
+        self.stop_reason[phase] = stop_reason
         terms = {name: float(value) for name, value in terms.items()}
         loss = sum(terms.values())
         epoch = 1 + sum(row["phase"] == phase for row in self.history)
@@ -127,14 +131,19 @@ class SolverRun:
             Smallest relative fall of the loss that counts; 0 never stops early.
         """
         quiet = not self.verbose or process_rank() > 0
-        steps = tqdm(range(1, max_iter + 1), phase, disable=quiet)
-        before = np.inf
-        for epoch in steps:
+        bar = PhaseBar(total=max_iter, desc=phase, disable=quiet)
+        before, loss, reason = np.inf, np.nan, "max_iter"
+        for epoch in range(1, max_iter + 1):
             loss = self.record(phase, update())
-            steps.set_postfix(loss=f"{loss:.4g}")
+            bar.update()
+            bar.show(loss)
             if tol > 0 and epoch > 1 and before - loss <= tol * abs(before):
+                reason = "tol"
                 break
             before = loss
+        bar.show(loss, reason)
+        bar.close()
+        self.stop_reason[phase] = reason
 
 
 def apply_in_chunks(function, X):

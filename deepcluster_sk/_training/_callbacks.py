@@ -3,9 +3,9 @@
 import numpy as np
 from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
-from tqdm.auto import tqdm
 
 from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk.solvers._progress import PhaseBar
 
 
 class StopOnPlateau(Callback):
@@ -37,7 +37,7 @@ class StopOnPlateau(Callback):
         before = np.mean(losses[-2 * window : -window])
         fall = (before - np.mean(losses[-window:])) * self.patience / window
         if fall <= self.tol * abs(before):
-            raise StopTraining
+            raise StopTraining("tol")
 
 
 class CosineDecay(Callback):
@@ -129,7 +129,7 @@ class StopOnStableLabels(Callback):
         """Look at the last epochs."""
         changes = net.history[-self.patience :, "label_change"]
         if len(changes) == self.patience and max(changes) < self.tol:
-            raise StopTraining
+            raise StopTraining("tol")
 
 
 class Progress(Callback):
@@ -149,13 +149,14 @@ class Progress(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
-        self.bar_ = tqdm(total=self.epochs, desc=self.name, unit="epoch")
+        self.bar_ = PhaseBar(total=self.epochs, desc=self.name, unit="epoch")
 
     def on_epoch_end(self, net, **kwargs):
         """Advance it by one epoch."""
-        self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.4g}")
+        self.bar_.show(net.history[-1, "train_loss"])
         self.bar_.update(len(net.history) - self.bar_.n)
 
     def on_train_end(self, net, **kwargs):
-        """Close it."""
+        """Say why the phase ended, and close it."""
+        self.bar_.show(net.history[-1, "train_loss"], net.stop_reason_)
         self.bar_.close()

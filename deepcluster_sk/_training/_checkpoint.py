@@ -281,6 +281,7 @@ def snapshot(run):
         ],
         "random_state": run.random_state.get_state(legacy=False),
         "n_reseeded": run.n_reseeded,
+        "stop_reason": net.stop_reason_,
     }
 
 
@@ -327,6 +328,7 @@ def _restore(run, state):
             _set_attributes(callback, saved[name].pop(0))
     run.random_state.set_state(state["random_state"])
     run.n_reseeded = state["n_reseeded"]
+    net.stop_reason_ = state["stop_reason"]
 
 
 def _parts(module):

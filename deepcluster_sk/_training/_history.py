@@ -1,5 +1,7 @@
 """Rows of ``history_``."""
 
+from collections import Counter
+
 import numpy as np
 
 
@@ -13,3 +15,8 @@ def history_rows(history, phase):
                 row[name] = value
         rows.append(row)
     return rows
+
+
+def count_epochs(history):
+    """Number of epochs or sweeps of each phase, from rows of ``history_``."""
+    return dict(Counter(row["phase"] for row in history))

@@ -29,7 +29,16 @@ class StopTraining(Exception):
     """Raised by a callback to end the current phase.
 
     skorch's own signal is ``KeyboardInterrupt``, which cannot be told from Ctrl-C.
+
+    Parameters
+    ----------
+    reason : str, default="callback"
+        What ``stop_reason_`` will say; "tol" where the tolerance ended the phase.
     """
+
+    def __init__(self, reason="callback"):
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _describe(value):
@@ -103,6 +112,7 @@ class ClusterNet(NeuralNet):
         self.generator_ = torch.Generator().manual_seed(self.seed)
         self.noise_generator_ = torch.Generator(device).manual_seed(self.seed)
         self.phase_ = None
+        self.stop_reason_ = ""
         with self.generators_.active():
             super().initialize()
         rank = distributed.process_rank()
@@ -170,12 +180,13 @@ class ClusterNet(NeuralNet):
 
     def partial_fit(self, X, y=None, classes=None, epochs=None):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""
+        self.stop_reason_ = "max_epochs"
         self.notify("on_train_begin", X=X, y=y)
         try:
             with distributed.whole_batch_statistics(self.module_):
                 self.fit_loop(X, y, epochs=epochs)
-        except StopTraining:
-            pass
+        except StopTraining as stopped:
+            self.stop_reason_ = stopped.reason
         self.notify("on_train_end", X=X, y=y)
         return self
 

@@ -68,6 +68,8 @@ class Run:
         Rows of ``history_`` so far.
     n_iter : int
         Number of epochs or sweeps so far.
+    stop_reason : dict of str to str
+        Why each phase so far ended.
     n_reseeded : int
         How often an empty cluster was re-seeded; a warning will say so.
     """
@@ -83,6 +85,7 @@ class Run:
         self.verbose = verbose
         self.history = []
         self.n_iter = 0
+        self.stop_reason = {}
         self.n_reseeded = 0
         self.checkpoint = checkpoint
 
@@ -145,9 +148,10 @@ class Run:
         distributed.check_weights(
             phase.name, network=net.module_, criterion=net.criterion_
         )
-        self.record(history_rows(net.history, phase.name))
+        self.record(history_rows(net.history, phase.name), net.stop_reason_)
 
-    def record(self, rows):
-        """Append rows of ``history_``, one per epoch or sweep."""
+    def record(self, rows, stop_reason):
+        """Append a phase's rows of ``history_``, and why it ended."""
         self.history += rows
+        self.stop_reason[rows[-1]["phase"]] = stop_reason
         self.n_iter += len(rows)

@@ -135,12 +135,17 @@ class SubspaceTerm(ClusteringTerm):
         λ in units of the weight under which half of the rows vanish.
     affinity_mass : float
         Share of each row of C that the graph keeps.
+    verbose : int
+        Above 0, show a progress bar.
     """
 
-    def __init__(self, n_clusters, widths, weight, relative_alpha, affinity_mass):
+    def __init__(
+        self, n_clusters, widths, weight, relative_alpha, affinity_mass, verbose
+    ):
         super().__init__(n_clusters, widths, weight)
         self.relative_alpha = relative_alpha
         self.affinity_mass = affinity_mass
+        self.verbose = verbose
 
     def start(self, X, random_state):
         """Code layer by layer on atoms that are samples, a little disturbed."""
@@ -155,7 +160,7 @@ class SubspaceTerm(ClusteringTerm):
             Z = nonnegative_code(Z, dictionaries[-1])
         self.random_state = random_state
         self.alpha = relative_weight(Z, self.relative_alpha)
-        self.C = self_expression_of(Z, self.alpha, "l1")
+        self.C = self._express(Z)
         return dictionaries, Z
 
     def code(self, X, Z, D):
@@ -179,11 +184,14 @@ class SubspaceTerm(ClusteringTerm):
             if loss(new) > best:  # by rounding
                 break
             Z, best = new, loss(new)
-        C = self_expression_of(Z, self.alpha, "l1")
+        C = self._express(Z)
         # It is solved to a tolerance, which must not show as a rise of the loss.
         if sum(self._sizes(Z, C)) <= sum(self._sizes(Z, self.C)):
             self.C = C
         return Z
+
+    def _express(self, Z):
+        return self_expression_of(Z, self.alpha, "l1", verbose=self.verbose)
 
     def _sizes(self, Z, C):
         error = np.square(Z - C @ Z).sum()

@@ -242,7 +242,13 @@ class ConvTransformClustering(BaseDeepClusterer):
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, see Notes.
     module_ : torch.nn.Module

@@ -174,7 +174,13 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         ("reconstruction", "clustering"); they add up
         to the loss. "label_change" is the share of labels that an epoch changed.
     n_iter_ : int
-        Number of epochs run, pretraining included.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module

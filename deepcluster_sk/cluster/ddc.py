@@ -10,6 +10,11 @@ from sklearn.utils.metaestimators import available_if
 
 from deepcluster_sk._estimator._mixins import ReconstructionMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._estimator._size import (
+    BATCH_ARRAYS,
+    COMPANION_ARRAYS,
+    check_batch,
+)
 from deepcluster_sk._training._callbacks import (
     ClipGradients,
     StopOnStableLabels,
@@ -169,7 +174,13 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         "reconstruction", "companion"); they add up
         to the loss. "label_change" is the share of labels that an epoch changed.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module
@@ -305,6 +316,10 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
                 f"integer. Got {self.hidden_layer_sizes!r} instead."
             )
         return X
+
+    def _check_size(self, n_samples, n_features):
+        compared = BATCH_ARRAYS if self.companion is None else COMPANION_ARRAYS
+        check_batch(self, n_samples, "", compared)
 
     def _criterion(self, divergence):
         weight = self.reconstruction_weight

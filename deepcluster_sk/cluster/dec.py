@@ -12,6 +12,7 @@ from torch.nn import functional
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._estimator._size import COMPANION_ARRAYS, check_batch
 from deepcluster_sk._training._net import StopTraining
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import (
@@ -88,7 +89,7 @@ class _RefreshTarget(Callback):
         change = float((self.labels_ != before).double().mean())
         net.history.record("label_change", change)
         if change < self.tol:
-            raise StopTraining
+            raise StopTraining("tol")
 
     def _refresh(self, net):
         module = net.module_
@@ -140,6 +141,11 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
             "n_clusters": self.n_clusters,
             **self._network_arguments(n_features),
         }
+
+    def _check_size(self, n_samples, n_features):
+        if self.companion is not None:
+            what = f" with companion={self.companion!r}"
+            check_batch(self, n_samples, what, COMPANION_ARRAYS)
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
@@ -286,7 +292,13 @@ class DEC(_BaseDEC):
         to the loss. "label_change" is the share of labels that two targets differ
         in.
     n_iter_ : int
-        Number of epochs run, pretraining included.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module
@@ -323,6 +335,11 @@ class DEC(_BaseDEC):
     The authors train with stochastic gradient descent; Adam, as in [2]_, is the
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
     dropout of 0.2.
+
+    On small tables the first epoch of clustering often changes no label, and ``tol``
+    ends it there: ``n_epochs_["cluster"]`` is 1, and the clusters are those of
+    ``init``. That tells neither good fits from bad ones, so there is no warning.
+    ``tol=0`` trains on.
 
     A cluster that has lost all its samples when the target is computed is re-seeded
     at the sample with the least certain label, and a ``ClusterCollapseWarning``
@@ -514,7 +531,13 @@ class IDEC(DecoderMixin, _BaseDEC):
         to the loss. "label_change" is the share of labels that two targets differ
         in.
     n_iter_ : int
-        Number of epochs run, pretraining included.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module
@@ -542,6 +565,11 @@ class IDEC(DecoderMixin, _BaseDEC):
 
     The objective of any rows is computed with the target that these rows themselves
     make. For the units of X and of the code see the notes of ``DEC``.
+
+    On small tables the first epoch of clustering often changes no label, and ``tol``
+    ends it there: ``n_epochs_["cluster"]`` is 1, and the clusters are those of
+    ``init``. That tells neither good fits from bad ones, so there is no warning.
+    ``tol=0`` trains on.
 
     A cluster that has lost all its samples when the target is computed is re-seeded
     at the sample with the least certain label, and a ``ClusterCollapseWarning``

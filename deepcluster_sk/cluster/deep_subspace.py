@@ -12,10 +12,12 @@ from skorch.callbacks import Callback
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._estimator._size import check_expression
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import CombinedCriterion, Criterion, Reconstruction
+from deepcluster_sk.criteria import CombinedCriterion, Criterion, RelativeReconstruction
 from deepcluster_sk.exceptions import ConvergenceError
+from deepcluster_sk.initialization import standardize_data
 from deepcluster_sk.modules import SubspaceAutoencoder
 from deepcluster_sk.modules._subspaces import unit_norm
 from deepcluster_sk.solvers._cluster_means import cluster_means
@@ -176,7 +178,13 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, see Notes.
     module_ : torch.nn.Module
@@ -190,6 +198,13 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     Notes
     -----
+    Neither the origin nor the scale of X matters: the network sees X minus the
+    median of each feature, divided by the root mean square of the result, and the
+    reconstruction error is relative to that mean square. Images of faces, and many
+    other data, are mostly what they have in common. A network that is shown that
+    learns it first, and gives all rows one direction; only directions count at unit
+    norm.
+
     Without unit norm the self-expression term would shrink the codes, and the
     decoder undo it: the term would vanish without any structure [3]_.
 
@@ -198,7 +213,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     and is not part of the loss that is recorded.
 
     The self-expression involves all training samples. ``objective_`` and ``score``
-    therefore use what a new sample has as well: its reconstruction error plus
+    therefore use what a new sample has as well: its relative reconstruction error plus
     ``subspace_weight`` times the squared distance of its code, at unit norm, to the
     nearest subspace. ``labels_`` are the nearest subspaces too.
 
@@ -298,6 +313,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
             **self._network_arguments(n_features),
         }
 
+    def _check_size(self, n_samples, n_features):
+        times = 1 + -(-self.max_epochs // self.update_interval)
+        check_expression(self, n_samples, self.latent_dim, times)
+
     def _express(self, run, epoch):
         """Codes at unit norm and their self-expression, in float64."""
         Z = run.apply(run.module.encode).cpu().numpy().astype(np.float64)
@@ -309,10 +328,13 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
             )
         Z = unit_rows(Z)
         weight = relative_weight(Z, self.alpha)
-        return Z, self_expression_of(Z, weight, self.penalty, self.l1_ratio)
+        return Z, self_expression_of(
+            Z, weight, self.penalty, self.l1_ratio, self._verbosity()
+        )
 
     def _phases(self, run):
-        yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        standardize_data(run)
+        yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
         loss = _SelfExpressionLoss(
             (len(run.rows), self.latent_dim), self.subspace_weight
         )
@@ -320,7 +342,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         solve = partial(self._express, run)
         yield Phase(
             "self-expression",
-            CombinedCriterion(Reconstruction(), loss),
+            CombinedCriterion(RelativeReconstruction(), loss),
             self.max_epochs,
             callbacks=[
                 _SolveForExpression(solve, loss, self.update_interval),
@@ -346,6 +368,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         super()._keep(run)
         Z = run.apply(run.module.encode).cpu().numpy()
         self.cluster_centers_ = cluster_means(Z, run.labels, self.n_clusters)
+        run.module.centers.copy_(torch.from_numpy(self.cluster_centers_))
         self.components_ = run.bases.astype(np.float32)
         self.affinity_matrix_ = run.affinity
 
@@ -354,5 +377,5 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _row_objective(self, module, x):
         embedding = module.encode(x)
-        error = (x - module.decode(embedding)).square().mean(-1)
+        error = module.relative_error(x, embedding).mean(1)
         return error + self.subspace_weight * module.residuals(embedding).amin(1)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
+from deepcluster_sk._estimator._size import check_expression
 from deepcluster_sk._estimator._solver_base import BaseSolverClusterer, Solution
 from deepcluster_sk._estimator._validation import check_layer_sizes
 from deepcluster_sk.cluster._dictionary_terms import KMeansTerm, SubspaceTerm
@@ -155,6 +156,12 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         per sample.
     n_iter_ : int
         Number of sweeps run.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, coded as new samples are.
     solution_ : object
@@ -268,6 +275,10 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     def _validate_settings(self, n_features):
         check_layer_sizes(self)
 
+    def _check_size(self, n_samples, n_features):
+        if self.clustering == "subspace":
+            check_expression(self, n_samples, self.latent_dim, self.max_iter + 1)
+
     def _prepare(self, X):
         rows = super()._prepare(X)
         # Squares of what is left neither vanish nor overflow.
@@ -279,7 +290,9 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         settings = self.n_clusters, self._widths(), self._weight()
         if self.clustering == "kmeans":
             return KMeansTerm(*settings)
-        return SubspaceTerm(*settings, self.alpha, self.affinity_mass)
+        return SubspaceTerm(
+            *settings, self.alpha, self.affinity_mass, self._verbosity()
+        )
 
     def _solve(self, run):
         scale, term = run.rows.scale, self._term()

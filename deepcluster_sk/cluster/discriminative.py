@@ -12,6 +12,7 @@ from torch import nn
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._estimator._size import BATCH_ARRAYS, check_batch
 from deepcluster_sk._training._callbacks import CosineDecay
 from deepcluster_sk._training._data import NeighborOrder
 from deepcluster_sk._training._net import StopTraining
@@ -137,7 +138,7 @@ class _Alternate(Callback):
         net.history.record("n_changed", n_changed)
         change, self.cosine_ = abs(cosine - self.cosine_), cosine
         if change < self.tol:
-            raise StopTraining
+            raise StopTraining("tol")
 
     def _update(self, net):
         module, loss = net.module_, self.loss
@@ -265,7 +266,13 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         add up to it). In the stages also "cosine", the mean cosine to the
         centroids (Eq. 7), and "n_changed", how many labels the epoch changed.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Eq. 11 of the training data, as a loss, at the end.
     module_ : torch.nn.Module
@@ -422,6 +429,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             "latent_dim": self._width(),
             "architecture": architecture,
         }
+
+    def _check_size(self, n_samples, n_features):
+        check_batch(self, n_samples, "", BATCH_ARRAYS)
 
     def _edges(self, x):
         """Anchors of some rows, as an edge list."""

@@ -326,7 +326,13 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         ("reconstruction", "clustering" and "entropy" add up to it), and the number
         of clusters in use, "n_used".
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, in all phases.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data, without gaps,
         at the end.

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from deepcluster_sk._estimator._size import check_expression
 from deepcluster_sk._estimator._solver_base import BaseSolverClusterer
 from deepcluster_sk.cluster._linear_subspaces import (
     LinearSubspacesMixin,
@@ -47,8 +48,10 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
 
     For some 20,000 samples with "l1" and "elasticnet": time grows with the square
     of their number, memory with the number (10,000 samples of 50 features take
-    a minute and 0.6 GB). "l2" needs a dense matrix of n x n, "nuclear" several and a
-    singular value decomposition of it an iteration: for 20,000 and 1,000 samples.
+    a minute and 0.6 GB), and where it will be minutes a ``LongFitWarning`` says so.
+    "l2" and "nuclear" need dense arrays of n x n, and "nuclear" a singular value
+    decomposition of one an iteration: for 10,000 and 1,000 samples. Sizes that would
+    take more than 8 GB are refused at once.
 
     Parameters
     ----------
@@ -118,6 +121,12 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         self-expression, per sample; then the objective after each refinement.
     n_iter_ : int
         Number of rows of ``history_``.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Squared distance to the nearest subspace at the end, per training sample.
     solution_ : object
@@ -230,6 +239,9 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
                 f"of the embedding, {width}."
             )
 
+    def _check_size(self, n_samples, n_features):
+        check_expression(self, n_samples, self.latent_dim or n_features)
+
     def _is_affine(self, n_features):
         if self.affine == "auto" and self.subspace_dim != "auto":
             return False  # dimensions are counted as those of linear subspaces
@@ -249,7 +261,9 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
             )
         Z = start.embed(rows.X)
         weight = relative_weight(Z, self.alpha)
-        C = self_expression_of(Z, weight, self.penalty, self.l1_ratio)
+        C = self_expression_of(
+            Z, weight, self.penalty, self.l1_ratio, self._verbosity()
+        )
         size = expression_penalty(C, self.penalty, self.l1_ratio)
         rows.start, rows.affinity = start, affinity(C, self.affinity_mass)
         rows.terms = {

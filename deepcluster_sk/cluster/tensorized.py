@@ -22,7 +22,7 @@ from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.losses import simplex_projection
 from deepcluster_sk.modules import build_tensorized_autoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
-from deepcluster_sk.solvers._local_pca import local_pca
+from deepcluster_sk.solvers._local_pca import local_pca, stop_reason
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 
@@ -222,6 +222,12 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         and "hardness", the mean of the largest entry of each row of S.
     n_iter_ : int
         Number of epochs or sweeps run.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     module_ : torch.nn.Module
@@ -470,6 +476,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
                 self.code_penalty,
                 self.max_epochs,
                 run.random_state,
+                self._verbosity(),
             )
         with torch.no_grad():
             run.module.centers.copy_(torch.from_numpy(centers))
@@ -478,7 +485,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             [
                 {"phase": "sweep", "epoch": epoch, **row}
                 for epoch, row in enumerate(history, start=1)
-            ]
+            ],
+            stop_reason(history),
         )
 
     def _phases(self, run):

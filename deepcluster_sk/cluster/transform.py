@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from deepcluster_sk._estimator._size import check_expression
 from deepcluster_sk._estimator._solver_base import BaseSolverClusterer
 from deepcluster_sk.cluster._linear_subspaces import (
     LinearSubspacesMixin,
@@ -131,6 +132,12 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         nearest subspace, "residual": that is ``objective_``.
     n_iter_ : int
         Number of rows of ``history_``.
+    n_epochs_ : dict of str to int
+        Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
+    stop_reason_ : dict of str to str
+        Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
+        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Mean squared distance of the embedding, at unit norm, to the nearest
         subspace.
@@ -228,6 +235,10 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _check_size(self, n_samples, n_features):
+        times = self.max_iter + 1
+        check_expression(self, n_samples, self.latent_dim or n_features, times)
+
     def _prepare(self, X):
         """Unit-norm rows in the span of the leading singular vectors."""
         rows = super()._prepare(X)
@@ -318,7 +329,9 @@ class _TransformLearner:
 
     def _express(self):
         s = self.settings
-        return self_expression_of(self.Z, self.weight, s.penalty, s.l1_ratio)
+        return self_expression_of(
+            self.Z, self.weight, s.penalty, s.l1_ratio, s._verbosity()
+        )
 
     def _expression_terms(self, C):
         s, n = self.settings, len(self.X)

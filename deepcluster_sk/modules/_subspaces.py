@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
+from deepcluster_sk.modules._centroids import CentroidAutoencoder
 from deepcluster_sk.modules._reorder import reorder
 
 
@@ -12,20 +12,21 @@ def unit_norm(z):
     return nn.functional.normalize(z, dim=-1, eps=1e-12)
 
 
-class SubspaceAutoencoder(Autoencoder):
+class SubspaceAutoencoder(CentroidAutoencoder):
     """An autoencoder and the clusters' subspaces of its codes at unit norm.
+
+    Its centres are the clusters' mean codes, which decide nothing.
 
     Parameters
     ----------
     n_clusters : int
-        Number k of subspaces.
+        Number k of clusters.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
     """
 
     def __init__(self, n_clusters, **autoencoder):
-        super().__init__()
-        self.autoencoder = build_autoencoder(**autoencoder)
+        super().__init__(n_clusters, trainable=False, **autoencoder)
         h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
@@ -33,14 +34,6 @@ class SubspaceAutoencoder(Autoencoder):
     def reorder_clusters(self, order):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.projections)
-
-    def encode(self, x):
-        """Code of each row."""
-        return self.autoencoder.encode(x)
-
-    def decode(self, embedding):
-        """Reconstruction of each code."""
-        return self.autoencoder.decode(embedding)
 
     def residuals(self, embedding):
         """Squared distance of each code, at unit norm, to each subspace, (n, k)."""

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from deepcluster_sk.solvers._progress import PhaseBar
+
 # Below this size a dense factorisation is faster than Lanczos iterations.
 DENSE_SIZE = 400
 
@@ -109,7 +111,14 @@ def reseed_empty(labels, cost, n_clusters):
 
 
 def local_pca(
-    X, labels, n_clusters, n_components, code_penalty, max_iter, random_state
+    X,
+    labels,
+    n_clusters,
+    n_components,
+    code_penalty,
+    max_iter,
+    random_state,
+    verbose=0,
 ):
     """Alternate means and principal directions with the best assignment.
 
@@ -125,6 +134,8 @@ def local_pca(
     max_iter : int
         Largest number of sweeps.
     random_state : RandomState
+    verbose : int, default=0
+        Above 0, show a progress bar.
 
     Returns
     -------
@@ -141,6 +152,7 @@ def local_pca(
     bases = np.zeros((n_clusters, n_components, d))
     bases[:] = np.eye(n_components, d)
     history = []
+    bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
     rows = np.arange(n)
     cost = np.square(X).sum(1)
     tie = 1e-12 * cost.mean()
@@ -170,6 +182,15 @@ def local_pca(
                 "n_changed": n_changed,
             }
         )
+        bar.update()
+        bar.show(history[-1]["loss"])
         if n_changed == 0:
             break
+    bar.show(history[-1]["loss"], stop_reason(history))
+    bar.close()
     return centers + offset, bases, history
+
+
+def stop_reason(history):
+    """Why the sweeps that made a history ended."""
+    return "unchanged" if history[-1]["n_changed"] == 0 else "max_epochs"

@@ -1,9 +1,10 @@
 r"""Self-expression of a sample by the others, under four penalties."""
 
-import warnings
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from tqdm.auto import tqdm
+
+from deepcluster_sk.exceptions import warn
 
 from ._sparse_expression import sparse_rows
 from ._validation import check_matrix, check_scalar
@@ -12,7 +13,14 @@ _PENALTIES = ("l1", "elasticnet", "nuclear", "l2")
 
 
 def self_expression(
-    Z, alpha, penalty="l1", *, l1_ratio=0.9, tol=1e-4, max_dense_gb=4.0
+    Z,
+    alpha,
+    penalty="l1",
+    *,
+    l1_ratio=0.9,
+    tol=1e-4,
+    max_dense_gb=4.0,
+    verbose=0,
 ):
     r"""Express every sample by the others.
 
@@ -46,6 +54,8 @@ def self_expression(
     max_dense_gb : float, default=4.0
         Memory in GB that the dense solvers ("l2", "nuclear") may take. More is
         refused before it is allocated.
+    verbose : int, default=0
+        Above 0, show a progress bar: over rows, and for "nuclear" over iterations.
 
     Returns
     -------
@@ -78,7 +88,7 @@ def self_expression(
     - "l2": the gradient is zero up to rounding. With
       :math:`P = (Z Z^\top + \lambda I)^{-1}`, the row that leaves its own sample
       out is :math:`C_{ij} = -P_{ij} / P_{ii}`; P is had from an h x h system.
-      One dense n x n array: for n up to about 20,000.
+      Two dense n x n arrays: for n up to about 15,000.
     - "nuclear": the alternating direction method of multipliers, one n x n
       singular value decomposition an iteration: for n up to about 1,000. It
       stops with a certificate: a matrix Y with :math:`\|Y\|_2 \le \lambda` and
@@ -122,18 +132,19 @@ def self_expression(
     if penalty == "nuclear":
         # C, its copy, dual, P, the SVD's factors and workspace.
         _refuse(Z.shape[0], 14, "nuclear", max_dense_gb)
-        return _nuclear(Z, alpha, tol)[0]
+        return _nuclear(Z, alpha, tol, verbose=verbose)[0]
     if penalty == "elasticnet":
         l1_ratio = check_scalar("l1_ratio", l1_ratio, high=1.0, low_open=True)
     else:
         l1_ratio = 1.0
-    C, unsolved = sparse_rows(Z, l1_ratio * alpha, 0.5 * (1.0 - l1_ratio) * alpha, tol)
+    C, unsolved = sparse_rows(
+        Z, l1_ratio * alpha, 0.5 * (1.0 - l1_ratio) * alpha, tol, verbose
+    )
     if unsolved:
-        warnings.warn(
+        warn(
             f"self_expression left {unsolved} of {Z.shape[0]} rows above the "
             f"tolerance {tol:g}; raise alpha or tol.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return C
 
@@ -165,7 +176,7 @@ def _ridge(Z, alpha):
     return C
 
 
-def _nuclear(Z, alpha, tol, max_iter=5000):
+def _nuclear(Z, alpha, tol, max_iter=5000, verbose=0):
     """Nuclear norm by ADMM; return C and the certificate Y (see self_expression).
 
     min ||Z - CZ||² + λ||J||_* over C = J, diag C = 0. The C step is a ridge
@@ -180,7 +191,13 @@ def _nuclear(Z, alpha, tol, max_iter=5000):
     J = np.zeros((n, n))
     Y = np.zeros((n, n))  # ρ times the scaled dual; in λ ∂||J||_* after a J step
     P = None
-    for iteration in range(max_iter):
+    iterations = tqdm(
+        range(max_iter),
+        "self-expression by iterations",
+        disable=not verbose,
+        leave=None,
+    )
+    for iteration in iterations:
         if P is None:
             P = (np.eye(n) - (U * (2.0 * s**2 / (2.0 * s**2 + rho))) @ U.T) / rho
             leave_out = P / np.diag(P)[:, np.newaxis]
@@ -198,6 +215,7 @@ def _nuclear(Z, alpha, tol, max_iter=5000):
         if dual <= 0.5 * tol:
             nuclear = np.linalg.svd(C, compute_uv=False).sum()
             if np.sum(Y * C) >= (1.0 - 0.5 * tol) * alpha * nuclear:
+                iterations.close()
                 return C, Y
         if iteration % 10 == 9 and iteration < 500:  # balance the two residuals
             change = np.linalg.norm(J - old)
@@ -205,10 +223,9 @@ def _nuclear(Z, alpha, tol, max_iter=5000):
             if primal > 5.0 * change or change > 5.0 * primal:
                 rho *= factor
                 P = None
-    warnings.warn(
+    warn(
         f"self_expression: the nuclear norm did not reach tol = {tol:g} in {max_iter} "
         "iterations; raise alpha or tol.",
         ConvergenceWarning,
-        stacklevel=3,
     )
     return C, Y

@@ -14,13 +14,14 @@ method ends after finitely many exact solves of the size of the support.
 
 import numpy as np
 from scipy import sparse
+from tqdm.auto import tqdm
 
 _CANDIDATES = 32  # refill of the working set a round; 64 and 128 were no faster
 _DECAY = 0.3  # of the penalty a round, on its way from where C is zero
 _BLOCK_BYTES = 48e6
 
 
-def sparse_rows(Z, l1, ridge, tol):
+def sparse_rows(Z, l1, ridge, tol, verbose=0):
     r"""Solve min ||z_i - c Z||² + l1 ||c||_1 + ridge ||c||², c_i = 0, for every i.
 
     Parameters
@@ -31,6 +32,8 @@ def sparse_rows(Z, l1, ridge, tol):
         Weights, l1 > 0 and ridge >= 0.
     tol : float
         Violation of the optimality conditions allowed, relative to l1.
+    verbose : int, default=0
+        Above 0, show a progress bar over the rows.
 
     Returns
     -------
@@ -47,11 +50,20 @@ def sparse_rows(Z, l1, ridge, tol):
     size = int(_BLOCK_BYTES / 8 / max(n, 2 * width * h))
     size = min(max(size, 16), 1024)
     blocks, unsolved = [], 0
-    for start in range(0, n, size):
-        own = np.arange(start, min(start + size, n))
-        block, left = _solve_block(Z, own, l1, ridge, slack, width, peak)
-        blocks.append(block)
-        unsolved += left
+    # Within another bar it disappears when it is full.
+    with tqdm(
+        total=n,
+        desc="self-expression of rows",
+        unit="row",
+        disable=not verbose,
+        leave=None,
+    ) as bar:
+        for start in range(0, n, size):
+            own = np.arange(start, min(start + size, n))
+            block, left = _solve_block(Z, own, l1, ridge, slack, width, peak)
+            blocks.append(block)
+            unsolved += left
+            bar.update(len(own))
     return sparse.vstack(blocks, format="csr"), unsolved
 
 

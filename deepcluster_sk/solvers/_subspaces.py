@@ -16,6 +16,10 @@ from deepcluster_sk.solvers._warnings import ignored_warnings
 MOST_DIMENSIONS = 32
 # Graphs of at most so many nodes are cut by a dense eigenvalue solver.
 DENSE_NODES = 1000
+# Products of rows that are held at once.
+BLOCK_BYTES = 2**27
+# Largest memory, in bytes, that arrays with an entry for each pair of rows may take.
+PAIRS_BYTES = 8e9
 
 
 def unit_rows(Z):
@@ -24,9 +28,10 @@ def unit_rows(Z):
     return Z / np.where(norms > 0, norms, 1)
 
 
-def largest_products(Z, block=1000):
+def largest_products(Z):
     """``max_{j != i} |z_i . z_j|`` for every row, without an n x n array."""
     n = len(Z)
+    block = max(1, min(1000, BLOCK_BYTES // (8 * n)))
     largest = np.zeros(n)
     for start in range(0, n, block):
         rows = np.arange(start, min(start + block, n))
@@ -45,7 +50,7 @@ def relative_weight(Z, alpha):
     return weight if weight > 0 else alpha
 
 
-def self_expression_of(Z, weight, penalty, l1_ratio=0.9):
+def self_expression_of(Z, weight, penalty, l1_ratio=0.9, verbose=0):
     """Self-expression of rows; a row alone is expressed by nothing.
 
     Parameters
@@ -55,6 +60,8 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9):
         The absolute weight.
     penalty, l1_ratio
         As in :func:`deepcluster_sk.solvers.self_expression`.
+    verbose : int, default=0
+        Above 0, show a progress bar.
 
     Returns
     -------
@@ -63,7 +70,14 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9):
     if len(Z) == 1:
         return sparse.csr_array((1, 1))
     with threads_for(len(Z) * Z.size):
-        return self_expression(Z, weight, penalty, l1_ratio=l1_ratio)
+        return self_expression(
+            Z,
+            weight,
+            penalty,
+            l1_ratio=l1_ratio,
+            max_dense_gb=PAIRS_BYTES / 1e9,
+            verbose=verbose,
+        )
 
 
 def expression_penalty(C, penalty, l1_ratio=0.9):

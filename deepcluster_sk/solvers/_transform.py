@@ -1,9 +1,9 @@
 r"""The transform update of transform learning, for any shape of transform."""
 
-import warnings
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+
+from deepcluster_sk.exceptions import warn
 
 from ._validation import check_matrix, check_scalar
 
@@ -120,11 +120,10 @@ def transform_update(X, Z, alpha):
     W = _best_start(B, root, alpha)
     W, residual = _newton(W, B, root, alpha)
     if residual > 1e-6:
-        warnings.warn(
+        warn(
             f"transform_update stopped at a relative gradient of {residual:.1e}; "
             "rescale X and Z, or raise alpha.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return W / root @ V.T
 
