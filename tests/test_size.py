@@ -59,7 +59,7 @@ def test_what_cannot_fit_into_memory_is_refused_within_a_second(name):
     assert process_time() - start < 1
     setting, _, remedy = str(refused.value).partition(" compares ")
     assert type(model).__name__ in setting
-    assert ("penalty=" if hasattr(model, "keep") else "batch_size=") in setting
+    assert ("penalty=" if hasattr(model, "affinity_mass") else "batch_size=") in setting
     assert "n = 300000" in remedy
     assert "GB; at most 8 GB" in remedy
     assert "Use " in remedy
