@@ -148,12 +148,38 @@ class BaseDeepEstimator(EstimatorTemplate):
             "n_features": n_features,
             "latent_dim": self.latent_dim,
             "architecture": self.architecture,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "hidden_layer_sizes": self._layer_sizes(),
             "image_shape": self.image_shape,
             "precision": self.precision,
         }
 
+    def _layer_sizes(self):
+        """The sizes that the user wants, or those that suit the training data."""
+        if self.hidden_layer_sizes is None:
+            return self.hidden_layer_sizes_
+        return self.hidden_layer_sizes
+
+    def _default_layer_sizes(self, n_samples, n_features):
+        """Widths of the hidden layers by default; None leaves them to the module.
+
+        Two layers, 128 wide for up to 1,000 rows and twice as wide for each factor of
+        ten beyond, at most 512. What more rows have to say needs a wider network; what
+        few rows have to say does not, and costs less.
+        """
+        if self.architecture != "mlp":
+            return None
+        doublings = np.clip(np.ceil(np.log10(n_samples / 1000)), 0, 2)
+        return (int(128 * 2**doublings),) * 2
+
     # --- how a network is fitted ----------------------------------------------
+
+    def _validate_training_data(self, X):
+        X = super()._validate_training_data(X)
+        sizes = self.hidden_layer_sizes
+        if sizes is None:
+            sizes = self._default_layer_sizes(*X.shape)
+        self.hidden_layer_sizes_ = None if sizes is None else tuple(sizes)
+        return X
 
     def _validate_settings(self, n_features):
         check_layer_sizes(self)

@@ -40,6 +40,27 @@ class StopOnPlateau(Callback):
             raise StopTraining("tol")
 
 
+class StopBelow(Callback):
+    """End the phase when a loss term is small.
+
+    Parameters
+    ----------
+    term : str
+        Name of the term.
+    bound : float
+        Mean over an epoch at which the phase ends.
+    """
+
+    def __init__(self, term, bound):
+        self.term = term
+        self.bound = bound
+
+    def on_epoch_end(self, net, **kwargs):
+        """Look at the epoch."""
+        if net.history[-1, self.term] < self.bound:
+            raise StopTraining("tol")
+
+
 class CosineDecay(Callback):
     """Let the learning rate of a phase fall to zero along half a cosine.
 

@@ -167,6 +167,10 @@ class ClusterNet(NeuralNet):
         if saved is not None:
             saved.end()
 
+    def n_batches(self, n_rows):
+        """Number of batches in an epoch of so many rows."""
+        return -(-n_rows // self.batch_size)
+
     def release_rows(self):
         """Let go of the callbacks of the last phase, which hold the rows."""
         self.callbacks_ = []

@@ -35,6 +35,8 @@ class Phase:
     order : callable or None, default=None
         ``order(generator)`` returns the permutation of an epoch's rows, which is
         then cut into batches; None takes a random one.
+    rows : Rows or None, default=None
+        The rows to train on; None takes the training data. ``index`` then counts them.
     warm_up : int, default=0
         Number of steps in which learning rates rise, linearly, to what they would be
         without it. A fresh Adam moves every weight by the whole rate at once, which a
@@ -49,6 +51,7 @@ class Phase:
     corrupt: Callable | None = None
     order: Callable | None = None
     warm_up: int = 0
+    rows: Rows | None = None
 
 
 class Run:
@@ -144,7 +147,8 @@ class Run:
         if self.verbose and distributed.process_rank() == 0:
             callbacks.append(Progress(phase.name, phase.epochs))
         saved = None if self.checkpoint is None else self.checkpoint.next_phase(self)
-        net.train_phase(self.rows, phase, callbacks, saved)
+        rows = self.rows if phase.rows is None else phase.rows
+        net.train_phase(rows, phase, callbacks, saved)
         distributed.check_weights(
             phase.name, network=net.module_, criterion=net.criterion_
         )

@@ -5,7 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin
@@ -18,7 +18,10 @@ from deepcluster_sk.criteria import (
     LabelMemory,
     RelativeReconstruction,
 )
-from deepcluster_sk.initialization import check_stages, place_centers, pretraining
+from deepcluster_sk.initialization import (
+    FIRST_CLUSTERS_CONSTRAINTS,
+    first_clusters,
+)
 from deepcluster_sk.losses import kmeans_loss, squared_distances
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
@@ -98,8 +101,10 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
-        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
-        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+        decoder mirrors them. None means two layers for
+        "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
+        beyond, at most 512, and (32, 64, 128) for "conv"; an empty tuple gives a
+        linear autoencoder.
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. A callable, such as a ``torch.nn.Module`` class, is called as
         ``architecture(n_features, latent_dim)`` and must return a module with
@@ -113,22 +118,31 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
     clustering_weight : float, default=0.1
         Twice the weight of the squared distance to the centre: λ, at least 0.
-    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
-        How the autoencoder is trained before clustering. "layerwise" first trains
+    pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
+        How the autoencoder is trained before clustering. "neighbors" embeds rows by the
+        graph of their nearest neighbours and lets the code learn that, beside the
+        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
+    n_neighbors : int, default=15
+        Neighbours of each row in the graph, at least 2; for "neighbors".
+    neighbor_weight : float, default=1.0
+        Weight, at least 0, of the term that holds codes where their neighbours put
+        them while clustering; for ``pretraining="neighbors"`` with ``init="auto"``.
     mask_rate : float, default=0.2
-        Share of the values of a row that are hidden while the autoencoder is trained
-        to reconstruct them, in [0, 1): they are set to the median of their feature.
+        Share of the values of a row that are masked while the autoencoder is trained
+        by reconstruction alone, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
-    pretrain_epochs : int, default=100
-        Epochs of the autoencoder alone.
-    init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code: by k-means, with 20 restarts,
-        or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes clusters as round as
-        that one allows.
+    pretrain_epochs : int or "auto", default="auto"
+        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
+        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+    init : {"auto", "mixture", "k-means"}, default="auto"
+        How the first clusters are found. "auto": with ``pretraining="neighbors"`` the
+        most probable of several partitions, of the data and of their graph, otherwise
+        "mixture". "k-means": in the code, with 20 restarts; "mixture": going on from
+        there by Gaussians whose covariances are shrunk towards their pooled one, whose
+        linear map of the code makes clusters as round as that one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -183,6 +197,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -229,10 +246,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        **FIRST_CLUSTERS_CONSTRAINTS,
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "pretraining": [StrOptions({"end-to-end", "layerwise"})],
-        "init": [StrOptions({"mixture", "k-means"})],
-        "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
+        "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -245,10 +261,12 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         image_shape=None,
         augmentation=None,
         clustering_weight=0.1,
-        pretraining="end-to-end",
+        pretraining="neighbors",
+        n_neighbors=15,
+        neighbor_weight=1.0,
         mask_rate=0.2,
-        pretrain_epochs=100,
-        init="mixture",
+        pretrain_epochs="auto",
+        init="auto",
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -270,6 +288,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.augmentation = augmentation
         self.clustering_weight = clustering_weight
         self.pretraining = pretraining
+        self.n_neighbors = n_neighbors
+        self.neighbor_weight = neighbor_weight
         self.mask_rate = mask_rate
         self.pretrain_epochs = pretrain_epochs
         self.init = init
@@ -287,17 +307,20 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.random_state = random_state
 
     def _phases(self, run):
-        check_stages(self, run.module)
-        yield from pretraining(
-            run, self.pretrain_epochs, self.pretraining, self.mask_rate
-        )
-        centers, labels = place_centers(run, self.n_clusters, self.init)
-        run.module.centers.copy_(centers)
-        loss = _KMeansFriendly(labels, run.module.centers, self.clustering_weight)
+        first = yield from first_clusters(self, run)
+        module = run.module
+        module.centers.copy_(first.centers)
+        labels = first.labels_of_all(run.apply(module.encode))
+        loss = _KMeansFriendly(labels, module.centers, self.clustering_weight)
         yield Phase(
             "cluster",
-            CombinedCriterion(RelativeReconstruction(), loss),
+            CombinedCriterion(
+                RelativeReconstruction(),
+                loss,
+                first.neighbor_term(self.neighbor_weight),
+            ),
             self.max_epochs,
+            lr=first.lr,
             callbacks=[
                 TrackLabels(loss.memory, partial(_reseed, run, loss)),
                 StopOnStableLabels(self.tol),

@@ -183,6 +183,9 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -296,6 +299,9 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
+
+    def _default_layer_sizes(self, n_samples, n_features):
+        return None  # the module has its own
 
     def _module_spec(self, n_features):
         return DivergenceModule, {

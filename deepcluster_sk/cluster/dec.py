@@ -5,7 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from torch.nn import functional
 
@@ -23,7 +23,10 @@ from deepcluster_sk.criteria import (
     check_blocks,
     companion_of,
 )
-from deepcluster_sk.initialization import check_stages, place_centers, pretraining
+from deepcluster_sk.initialization import (
+    FIRST_CLUSTERS_CONSTRAINTS,
+    first_clusters,
+)
 from deepcluster_sk.losses import kl_divergence, target_distribution
 from deepcluster_sk.modules import StudentTAutoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
@@ -121,10 +124,8 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        **FIRST_CLUSTERS_CONSTRAINTS,
         **COMPANION_CONSTRAINTS,
-        "pretraining": [StrOptions({"end-to-end", "layerwise"})],
-        "init": [StrOptions({"mixture", "k-means"})],
-        "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
@@ -133,8 +134,12 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
     def _clustering_weight(self):
         return 1.0
 
-    def _reconstruction_term(self):
-        return None
+    def _keeps_reconstruction(self):
+        return False
+
+    def _terms_beside(self, first):
+        """Criteria beside the self-training."""
+        return ()
 
     def _module_spec(self, n_features):
         return StudentTAutoencoder, {
@@ -149,13 +154,9 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
-        check_stages(self, run.module)
-        yield from pretraining(
-            run, self.pretrain_epochs, self.pretraining, self.mask_rate
-        )
-        centers, _ = place_centers(run, self.n_clusters, self.init)
+        first = yield from first_clusters(self, run)
         with torch.no_grad():
-            run.module.centers.copy_(centers)
+            run.module.centers.copy_(first.centers)
         self_training = _SelfTraining(
             len(run.rows), self.n_clusters, self._clustering_weight()
         )
@@ -163,9 +164,10 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         yield Phase(
             "cluster",
             CombinedCriterion(
-                self_training, self._reconstruction_term(), companion_of(self)
+                self_training, *self._terms_beside(first), companion_of(self)
             ),
             self.max_epochs,
+            lr=first.lr,
             callbacks=[refresh],
             warm_up=self._warm_up,
         )
@@ -180,7 +182,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         assignment = fitted.apply(partial(self._soft_assign, module), X).double()
         divergence = kl_divergence(target_distribution(assignment), assignment)
         objective = self._clustering_weight() * float(divergence)
-        if self._reconstruction_term() is not None:
+        if self._keeps_reconstruction():
             error = fitted.apply(
                 lambda x: module.relative_error(x, module.encode(x)).mean(1), X
             )
@@ -208,8 +210,10 @@ class DEC(_BaseDEC):
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
-        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
-        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+        decoder mirrors them. None means two layers for
+        "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
+        beyond, at most 512, and (32, 64, 128) for "conv"; an empty tuple gives a
+        linear autoencoder.
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. A callable, such as a ``torch.nn.Module`` class, is called as
         ``architecture(n_features, latent_dim)`` and must return a module with
@@ -228,24 +232,30 @@ class DEC(_BaseDEC):
         Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
-    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
-        How the autoencoder is trained before clustering. "layerwise" first trains
+    pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
+        How the autoencoder is trained before clustering. "neighbors" embeds rows by the
+        graph of their nearest neighbours and lets the code learn that, beside the
+        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
+    n_neighbors : int, default=15
+        Neighbours of each row in the graph, at least 2; for "neighbors".
     mask_rate : float, default=0.2
-        Share of the values of a row that are hidden while the autoencoder is trained
-        to reconstruct them, in [0, 1): they are set to the median of their feature.
+        Share of the values of a row that are masked while the autoencoder is trained
+        by reconstruction alone, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
     update_interval : int, default=1
         Number of epochs between two computations of the target distribution.
-    pretrain_epochs : int, default=100
-        Epochs of the autoencoder alone.
-    init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code: by k-means, with 20 restarts,
-        or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes clusters as round as
-        that one allows.
+    pretrain_epochs : int or "auto", default="auto"
+        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
+        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+    init : {"auto", "mixture", "k-means"}, default="auto"
+        How the first clusters are found. "auto": with ``pretraining="neighbors"`` the
+        most probable of several partitions, of the data and of their graph, otherwise
+        "mixture". "k-means": in the code, with 20 restarts; "mixture": going on from
+        there by Gaussians whose covariances are shrunk towards their pooled one, whose
+        linear map of the code makes clusters as round as that one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -301,6 +311,9 @@ class DEC(_BaseDEC):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -383,11 +396,12 @@ class DEC(_BaseDEC):
         companion=None,
         companion_weight=0.01,
         companion_weighting="constant",
-        pretraining="end-to-end",
+        pretraining="neighbors",
+        n_neighbors=15,
         mask_rate=0.2,
         update_interval=1,
-        pretrain_epochs=100,
-        init="mixture",
+        pretrain_epochs="auto",
+        init="auto",
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -411,6 +425,7 @@ class DEC(_BaseDEC):
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
         self.pretraining = pretraining
+        self.n_neighbors = n_neighbors
         self.mask_rate = mask_rate
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
@@ -445,8 +460,10 @@ class IDEC(DecoderMixin, _BaseDEC):
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
-        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
-        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+        decoder mirrors them. None means two layers for
+        "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
+        beyond, at most 512, and (32, 64, 128) for "conv"; an empty tuple gives a
+        linear autoencoder.
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. A callable, such as a ``torch.nn.Module`` class, is called as
         ``architecture(n_features, latent_dim)`` and must return a module with
@@ -467,24 +484,33 @@ class IDEC(DecoderMixin, _BaseDEC):
         Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
-    pretraining : {"end-to-end", "layerwise"}, default="end-to-end"
-        How the autoencoder is trained before clustering. "layerwise" first trains
+    pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
+        How the autoencoder is trained before clustering. "neighbors" embeds rows by the
+        graph of their nearest neighbours and lets the code learn that, beside the
+        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
+    n_neighbors : int, default=15
+        Neighbours of each row in the graph, at least 2; for "neighbors".
+    neighbor_weight : float, default=1.0
+        Weight, at least 0, of the term that holds codes where their neighbours put
+        them while clustering; for ``pretraining="neighbors"`` with ``init="auto"``.
     mask_rate : float, default=0.2
-        Share of the values of a row that are hidden while the autoencoder is trained
-        to reconstruct them, in [0, 1): they are set to the median of their feature.
+        Share of the values of a row that are masked while the autoencoder is trained
+        by reconstruction alone, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
     update_interval : int, default=1
         Number of epochs between two computations of the target distribution.
-    pretrain_epochs : int, default=100
-        Epochs of the autoencoder alone.
-    init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code: by k-means, with 20 restarts,
-        or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes clusters as round as
-        that one allows.
+    pretrain_epochs : int or "auto", default="auto"
+        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
+        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+    init : {"auto", "mixture", "k-means"}, default="auto"
+        How the first clusters are found. "auto": with ``pretraining="neighbors"`` the
+        most probable of several partitions, of the data and of their graph, otherwise
+        "mixture". "k-means": in the code, with 20 restarts; "mixture": going on from
+        there by Gaussians whose covariances are shrunk towards their pooled one, whose
+        linear map of the code makes clusters as round as that one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -540,6 +566,9 @@ class IDEC(DecoderMixin, _BaseDEC):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -606,6 +635,7 @@ class IDEC(DecoderMixin, _BaseDEC):
     _parameter_constraints: ClassVar[dict] = {
         **_BaseDEC._parameter_constraints,
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -621,11 +651,13 @@ class IDEC(DecoderMixin, _BaseDEC):
         companion=None,
         companion_weight=0.01,
         companion_weighting="constant",
-        pretraining="end-to-end",
+        pretraining="neighbors",
+        n_neighbors=15,
+        neighbor_weight=1.0,
         mask_rate=0.2,
         update_interval=1,
-        pretrain_epochs=100,
-        init="mixture",
+        pretrain_epochs="auto",
+        init="auto",
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -650,6 +682,8 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
         self.pretraining = pretraining
+        self.n_neighbors = n_neighbors
+        self.neighbor_weight = neighbor_weight
         self.mask_rate = mask_rate
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
@@ -674,5 +708,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     # clusters had moved before it was back.
     _warm_up = 10
 
-    def _reconstruction_term(self):
-        return RelativeReconstruction()
+    def _keeps_reconstruction(self):
+        return True
+
+    def _terms_beside(self, first):
+        return RelativeReconstruction(), first.neighbor_term(self.neighbor_weight)

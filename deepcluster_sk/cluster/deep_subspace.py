@@ -101,8 +101,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         Width of the code, at least 1. It should hold the subspaces side by side.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
-        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
-        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+        decoder mirrors them. None means two layers for
+        "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
+        beyond, at most 512, and (32, 64, 128) for "conv"; an empty tuple gives a
+        linear autoencoder.
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. A callable, such as a ``torch.nn.Module`` class, is called as
         ``architecture(n_features, latent_dim)`` and must return a module with
@@ -187,6 +189,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, see Notes.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet

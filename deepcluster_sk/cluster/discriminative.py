@@ -175,8 +175,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ``latent_dim`` directions can be orthogonal. "auto" is ``6 * n_clusters``.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
-        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
-        (16, 32, 32) for "conv".
+        decoder mirrors them. None means two layers for
+        "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
+        beyond, at most 512, and (16, 32, 32) for "conv".
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. "conv" is the small one of [1]_: convolution, ReLU, batch
         normalisation and max-pooling, and upsampling to decode. A callable, such as
@@ -275,6 +276,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Eq. 11 of the training data, as a loss, at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -417,7 +421,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     def _module_spec(self, n_features):
         architecture = self.architecture
         if architecture == "conv":
-            sizes = self.hidden_layer_sizes
+            sizes = self._layer_sizes()
             architecture = partial(
                 PooledConvAutoencoder,
                 hidden_layer_sizes=DEFAULT_CHANNELS if sizes is None else tuple(sizes),

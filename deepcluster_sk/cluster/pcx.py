@@ -1,13 +1,14 @@
 """PC-X: clustering by slow exemplars, centroids that move by running averages."""
 
 import numbers
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -17,12 +18,13 @@ from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._estimator._partial_fit import PartialFitMixin
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import Criterion
+from deepcluster_sk.criteria import CombinedCriterion, Criterion
 from deepcluster_sk.initialization import (
+    FIRST_CLUSTERS_CONSTRAINTS,
     START_ROWS,
+    first_clusters,
     masking_noise,
     place_centers,
-    pretraining,
 )
 from deepcluster_sk.losses import (
     assignment_entropy,
@@ -183,18 +185,21 @@ class _ReseedClusters(Callback):
     Parameters
     ----------
     run : Run
+    loss : _ExemplarLoss
+        Counts how often each cluster is chosen.
     after : int, default=0
         Rows that must have been seen before a cluster counts as empty. It is looked
         for at the end of epochs.
     """
 
-    def __init__(self, run, after=0):
+    def __init__(self, run, loss, after=0):
         self.run = run
+        self.loss = loss
         self.after = after
 
     def on_epoch_end(self, net, **kwargs):
         """Move each empty centroid to one of the codes farthest from theirs."""
-        module, loss = net.module_, net.criterion_
+        module, loss = net.module_, self.loss
         net.history.record("n_used", int((loss.counts > 0).sum()))
         if loss.counts.sum() < self.after:
             return
@@ -230,8 +235,10 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
-        decoder mirrors them. None means (500, 500, 2000) for "mlp" and
-        (32, 64, 128) for "conv"; an empty tuple gives a linear autoencoder.
+        decoder mirrors them. None means two layers for
+        "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
+        beyond, at most 512, and (32, 64, 128) for "conv"; an empty tuple gives a
+        linear autoencoder.
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. A callable, such as a ``torch.nn.Module`` class, is called as
         ``architecture(n_features, latent_dim)`` and must return a module with
@@ -263,17 +270,31 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         κ, in [0, 1): how much of centroids and sizes each batch keeps.
     temperature : float, default=5.0
         τ of Eq. 2, above 0: the larger, the harder the soft assignment.
+    pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
+        How the autoencoder is trained before clustering. "neighbors" embeds rows by the
+        graph of their nearest neighbours and lets the code learn that, beside the
+        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
+        one layer after the other to undo dropout, each for half of
+        ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
+        then have the attribute ``stages``.
+    n_neighbors : int, default=15
+        Neighbours of each row in the graph, at least 2; for "neighbors".
+    neighbor_weight : float, default=1.0
+        Weight, at least 0, of the term that holds codes where their neighbours put
+        them while clustering; for ``pretraining="neighbors"`` with ``init="auto"``.
     mask_rate : float, default=0.2
         Share of the values of a row that are masked in training, in [0, 1): they are
         set to the median of their feature. The network is to reconstruct them too,
         and to put the row where its cluster is without them.
-    pretrain_epochs : int, default=100
-        Epochs of reconstruction alone before the centroids are placed.
-    init : {"mixture", "k-means"}, default="mixture"
-        How the first clusters are found in the code: by k-means, with 20 restarts,
-        or, going on from there, by Gaussians whose covariances are shrunk towards
-        their pooled one. A linear map of the code then makes clusters as round as
-        that one allows.
+    pretrain_epochs : int or "auto", default="auto"
+        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
+        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+    init : {"auto", "mixture", "k-means"}, default="auto"
+        How the first clusters are found. "auto": with ``pretraining="neighbors"`` the
+        most probable of several partitions, of the data and of their graph, otherwise
+        "mixture". "k-means": in the code, with 20 restarts; "mixture": going on from
+        there by Gaussians whose covariances are shrunk towards their pooled one, whose
+        linear map of the code makes clusters as round as that one allows.
     max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
@@ -336,6 +357,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     objective_ : float
         Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data, without gaps,
         at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -394,15 +418,15 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     _out_of_core: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        **FIRST_CLUSTERS_CONSTRAINTS,
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "entropy_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "burn_in_epochs": [Interval(numbers.Integral, 0, None, closed="left")],
         "imbalanced": ["boolean"],
         "size_smoothing": [Interval(numbers.Real, 0, None, closed="neither")],
         "decay": [Interval(numbers.Real, 0, 1, closed="left")],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
-        "init": [StrOptions({"mixture", "k-means"})],
-        "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -421,9 +445,12 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         size_smoothing=5.0,
         decay=0.995,
         temperature=5.0,
+        pretraining="neighbors",
+        n_neighbors=15,
+        neighbor_weight=1.0,
         mask_rate=0.2,
-        pretrain_epochs=100,
-        init="mixture",
+        pretrain_epochs="auto",
+        init="auto",
         max_epochs=60,
         batch_size=256,
         lr=5e-4,
@@ -450,6 +477,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         self.size_smoothing = size_smoothing
         self.decay = decay
         self.temperature = temperature
+        self.pretraining = pretraining
+        self.n_neighbors = n_neighbors
+        self.neighbor_weight = neighbor_weight
         self.mask_rate = mask_rate
         self.pretrain_epochs = pretrain_epochs
         self.init = init
@@ -485,63 +515,70 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         )
 
     def _start(self, run):
-        """Pretrain, then place the centroids; returns the rows' first clusters."""
-        part, index = run.sample(START_ROWS)
+        """Pretrain, and place the centroids; returns the first clusters."""
+        module, n = run.module, len(run.rows)
+        batch_size = n / -(-n // self.batch_size)
+        place = partial(self._place, batch_size)
         # Untrained, so that it is a no-op when the centroids come in.
-        run.module.freeze_fusion()
-        yield from pretraining(part, self.pretrain_epochs, "end-to-end", self.mask_rate)
-        run.module.freeze_fusion(False)
-        labels = self._place_centroids(part, len(run.rows))
-        if self.init == "k-means":
-            return None
-        first = torch.full((len(run.rows),), -1, dtype=torch.int32, device=index.device)
-        first[index] = labels.int()
-        return first
-
-    def _place_centroids(self, run, n_rows):
-        """Place the centroids by the code of some rows; returns their clusters."""
-        module = run.module
-        batch_size = n_rows / -(-n_rows // self.batch_size)
-        if self.imbalanced and self.init == "k-means":
-            centers, labels = weighted_kmeans(
-                run.apply(module.encode),
-                self.n_clusters,
-                run.random_state,
-                self.size_smoothing,
-                batch_size,
-            )
-        else:
-            centers, labels = place_centers(run, self.n_clusters, self.init)
-        codes = run.apply(module.encode)
-        module.centers.copy_(centers)
+        module.freeze_fusion()
+        first = yield from first_clusters(self, run, place)
+        module.freeze_fusion(False)
+        codes = first.sample.apply(module.encode)
+        module.centers.copy_(first.centers)
         # The weights and the temperature mean something only for codes of a known
         # scale: samples start at a mean squared distance of 1 from their centroid.
         with torch.no_grad():
             distance = module.distances(codes).amin(1).mean()
         module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
         module.centers.mul_(module.code_scale)
-        share = labels.bincount(minlength=self.n_clusters) / len(codes)
+        known = first.labels[first.labels >= 0]
+        share = known.bincount(minlength=self.n_clusters) / len(codes)
         module.sizes.copy_(batch_size * share)
-        return labels
+        return first
+
+    def _place(self, batch_size, run, n_clusters, init):
+        """Place the centroids where the code does not show clusters by itself."""
+        if not self.imbalanced or init != "k-means":
+            return place_centers(run, n_clusters, init)
+        return weighted_kmeans(
+            run.apply(run.module.encode),
+            n_clusters,
+            run.random_state,
+            self.size_smoothing,
+            batch_size,
+        )
 
     def _phases(self, run):
         first = yield from self._start(run)
-        callbacks = [_ReseedClusters(run), StopOnPlateau(self.tol)]
         burn_in = min(self.burn_in_epochs, self.max_epochs)
-        loss = self._criterion(burn_in=True, fixed_labels=first)
-        yield self._phase(run, "burn-in", loss, burn_in, callbacks)
-        epochs = self.max_epochs - burn_in
-        yield self._phase(run, "exemplars", self._criterion(), epochs, callbacks)
+        held = None if self.init == "k-means" else first.labels
+        phase = partial(self._phase, run, first)
+        loss = self._criterion(burn_in=True, fixed_labels=held)
+        yield phase("burn-in", loss, burn_in)
+        yield phase("exemplars", self._criterion(), self.max_epochs - burn_in)
 
-    def _phase(self, run, name, loss, epochs, callbacks):
-        """A phase with masked input, as in pretraining."""
-        mask = masking_noise(run.module, self.mask_rate)
-        return Phase(name, loss, epochs, callbacks=callbacks, corrupt=mask)
+    def _phase(self, run, first, name, loss, epochs):
+        """A phase with masked input, so that rows are put where they belong."""
+        scale = float(run.module.code_scale)
+        held = first.neighbor_term(self.neighbor_weight, scale)
+        return Phase(
+            name,
+            loss if held is None else CombinedCriterion(loss, held),
+            epochs,
+            lr=first.lr,
+            callbacks=[_ReseedClusters(run, loss), StopOnPlateau(self.tol)],
+            corrupt=masking_noise(run.module, self.mask_rate),
+        )
 
     def _partial_phase(self, run, criterion):
         loss = self._criterion() if criterion is None else criterion
-        reseed = _ReseedClusters(run, after=START_ROWS)
-        return self._phase(run, "stream", loss, 1, [reseed])
+        return Phase(
+            "stream",
+            loss,
+            1,
+            callbacks=[_ReseedClusters(run, loss, after=START_ROWS)],
+            corrupt=masking_noise(run.module, self.mask_rate),
+        )
 
     def _keep(self, run):
         super()._keep(run)

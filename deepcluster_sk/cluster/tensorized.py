@@ -230,6 +230,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         (it is a closed form) or "callback" (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
+    hidden_layer_sizes_ : tuple of int or None
+        The widths or channels of the hidden layers; None for those of a callable
+        ``architecture``, and where the module has its own.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -359,6 +362,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         if self.n_init == "auto":
             return 10 if self._uses_exact_solver() else 1
         return self.n_init
+
+    def _default_layer_sizes(self, n_samples, n_features):
+        return None  # the module has its own
 
     def _module_spec(self, n_features):
         return build_tensorized_autoencoder, {

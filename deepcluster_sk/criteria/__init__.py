@@ -1,6 +1,7 @@
 """Criteria that several methods share: what is minimised."""
 
 from deepcluster_sk.criteria._base import CombinedCriterion, Criterion
+from deepcluster_sk.criteria._code_target import CodeTarget
 from deepcluster_sk.criteria._companions import (
     COMPANION_CONSTRAINTS,
     Companion,
@@ -18,6 +19,7 @@ from deepcluster_sk.criteria._reconstruction import (
 
 __all__ = [
     "COMPANION_CONSTRAINTS",
+    "CodeTarget",
     "CombinedCriterion",
     "Companion",
     "Criterion",

@@ -67,12 +67,21 @@ class RelativeReconstruction(Criterion):
 
     The error is 1 for an autoencoder that always returns the origin, the median of
     the data, whatever the scale and the number of features.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Multiplies the term.
     """
+
+    def __init__(self, weight=1.0):
+        super().__init__()
+        self.weight = weight
 
     def forward(self, output, x, index):
         """The term "reconstruction"."""
         error = output.module.relative_error(x, output.code, "mean")
-        return {"reconstruction": error}
+        return {"reconstruction": self.weight * error}
 
 
 class DenoisingStage(Criterion):

@@ -6,6 +6,16 @@ from deepcluster_sk.initialization._centers import (
     place_centers,
     pooled_covariance,
 )
+from deepcluster_sk.initialization._first_clusters import (
+    FIRST_CLUSTERS_CONSTRAINTS,
+    FirstClusters,
+    first_clusters,
+)
+from deepcluster_sk.initialization._neighbors import (
+    NeighborCode,
+    embed_neighbors,
+    neighbor_pretraining,
+)
 from deepcluster_sk.initialization._pretraining import (
     check_stages,
     masking_noise,
@@ -19,11 +29,17 @@ from deepcluster_sk.initialization._standardization import (
 )
 
 __all__ = [
+    "FIRST_CLUSTERS_CONSTRAINTS",
     "START_ROWS",
+    "FirstClusters",
+    "NeighborCode",
     "check_stages",
+    "embed_neighbors",
+    "first_clusters",
     "kmeans_start",
     "masking_noise",
     "mixture_start",
+    "neighbor_pretraining",
     "place_centers",
     "pooled_covariance",
     "pretraining",

@@ -27,6 +27,7 @@ from deepcluster_sk.losses._embedded import (
     student_t_assignment,
     target_distribution,
 )
+from deepcluster_sk.losses._neighbors import neighbor_loss
 from deepcluster_sk.losses._reconstruction import (
     mean_squared_error,
     simplex_projection,
@@ -43,6 +44,7 @@ __all__ = [
     "kl_divergence",
     "kmeans_loss",
     "mean_squared_error",
+    "neighbor_loss",
     "simplex_corner_loss",
     "simplex_projection",
     "softmax_assignment",

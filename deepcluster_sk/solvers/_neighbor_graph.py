@@ -1,10 +1,16 @@
 """Graphs of near neighbours."""
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import nn
 
 # Rows of a distance matrix held at once.
 BLOCK_ROWS = 1024
+# Bisections of a row's bandwidth; more than double precision can tell.
+BISECTIONS = 64
+# Edges of a smaller weight, relative to the largest of a row, are left out.
+MIN_WEIGHT = 1e-3
 
 
 def nearest_neighbors(x, n_neighbors, metric):
@@ -79,3 +85,97 @@ def anchor_mask(anchors, n):
     mask = torch.zeros(n, n, dtype=torch.bool, device=anchors.device)
     mask[rows.expand_as(anchors)[kept], anchors[kept]] = True
     return mask | mask.T
+
+
+def fuzzy_weights(distance):
+    """How surely each neighbour is one, by distances relative to the nearest (UMAP).
+
+    ``w_ij = exp(-max(0, d_ij - ρ_i) / σ_i)`` with ρ_i the distance to the nearest
+    neighbour and σ_i such that each row sums to ``log2(m)`` [1]_.
+
+    Parameters
+    ----------
+    distance : ndarray of shape (n, m), float64
+        Distances to the m nearest neighbours, ascending.
+
+    Returns
+    -------
+    weights : ndarray of shape (n, m)
+        In (0, 1]; 1 for the nearest. Where all neighbours are equally far, all are 1.
+
+    References
+    ----------
+    .. [1] L. McInnes, J. Healy and J. Melville. UMAP: uniform manifold approximation
+       and projection for dimension reduction. arXiv:1802.03426 (2018).
+    """
+    n, m = distance.shape
+    beyond = np.maximum(distance - distance[:, :1], 0)
+    low, high, sigma = np.zeros((n, 1)), np.full((n, 1), np.inf), np.ones((n, 1))
+    sigma *= np.where(beyond.any(1, keepdims=True), beyond.max(1, keepdims=True), 1)
+    for _ in range(BISECTIONS):
+        wide = np.exp(-beyond / sigma).sum(1, keepdims=True) > np.log2(m)
+        high, low = np.where(wide, sigma, high), np.where(wide, low, sigma)
+        sigma = np.where(np.isinf(high), 2 * sigma, (low + high) / 2)
+    # A row whose neighbours are nearly all equally far would get a bandwidth of zero.
+    average = beyond.mean()
+    sigma = np.maximum(sigma, 1e-3 * average if average > 0 else 1)
+    return np.exp(-beyond / sigma)
+
+
+def fuzzy_neighbor_graph(x, n_neighbors):
+    """The graph of UMAP: weights of nearest neighbours, made symmetric.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        At least two rows.
+    n_neighbors : int
+        Number m of neighbours of each row, itself left out.
+
+    Returns
+    -------
+    W : csr_array of shape (n, n), float64
+        ``W + Wᵀ - W∘Wᵀ`` of the fuzzy weights; the diagonal is empty.
+    """
+    n = len(x)
+    squared, index = nearest_neighbors(x - x.mean(0), n_neighbors, "euclidean")
+    distance = squared.cpu().double().sqrt().numpy()
+    rows = np.repeat(np.arange(n), distance.shape[1])
+    entries = fuzzy_weights(distance).ravel(), (rows, index.cpu().numpy().ravel())
+    W = sparse.csr_array(entries, (n, n))
+    return sparse.csr_array(W + W.T - W.multiply(W.T))
+
+
+def shared_neighbor_graph(W):
+    """The edges of a graph, weighted by how alike the neighbours of their ends are.
+
+    An edge between two groups has ends with different neighbours. Its new weight is the
+    squared cosine of their rows of ``W + I``, relative to the largest of a row.
+
+    Parameters
+    ----------
+    W : csr_array of shape (n, n)
+        Symmetric, with an empty diagonal.
+
+    Returns
+    -------
+    S : csr_array of shape (n, n)
+        Symmetric, with weights in (0, 1].
+    """
+    n = W.shape[0]
+    rows = sparse.csr_array(W + sparse.eye_array(n))
+    rows = sparse.diags_array(1 / sparse.linalg.norm(rows, axis=1)) @ rows
+    edges = W.tocoo()
+    i, j = edges.coords
+    cosine = np.empty(len(i))
+    step = BLOCK_ROWS * 64
+    for start in range(0, len(i), step):
+        part = slice(start, start + step)
+        cosine[part] = rows[i[part]].multiply(rows[j[part]]).sum(axis=1)
+    S = sparse.csr_array((cosine**2, (i, j)), (n, n))
+    largest = S.max(axis=1).toarray().ravel()
+    S = sparse.csr_array(sparse.diags_array(1 / np.where(largest > 0, largest, 1)) @ S)
+    S = sparse.csr_array(S.maximum(S.T))
+    S.data[S.data < MIN_WEIGHT] = 0
+    S.eliminate_zeros()
+    return S

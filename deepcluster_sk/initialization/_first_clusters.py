@@ -1,0 +1,128 @@
+"""Pretraining, and the first clusters in the code that it leaves."""
+
+import numbers
+from dataclasses import dataclass
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from deepcluster_sk._training._run import Run
+from deepcluster_sk.initialization._centers import place_centers
+from deepcluster_sk.initialization._neighbors import NeighborCode, neighbor_pretraining
+from deepcluster_sk.initialization._pretraining import check_stages, pretraining
+from deepcluster_sk.initialization._standardization import START_ROWS
+from deepcluster_sk.losses import squared_distances
+from deepcluster_sk.solvers._cluster_means import cluster_means
+
+# Epochs of an autoencoder that learns to reconstruct.
+RECONSTRUCTION_EPOCHS = 100
+# Rate of clustering relative to pretraining's, where the code shows the clusters: then
+# they are only to be sharpened.
+CLUSTERING_RATE = 0.1
+
+# Of the parameters of estimators that start so.
+FIRST_CLUSTERS_CONSTRAINTS = {
+    "pretraining": [StrOptions({"neighbors", "end-to-end", "layerwise"})],
+    "n_neighbors": [Interval(numbers.Integral, 2, None, closed="left")],
+    "pretrain_epochs": [
+        Interval(numbers.Integral, 0, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
+    "init": [StrOptions({"auto", "mixture", "k-means"})],
+    "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
+}
+
+
+@dataclass(frozen=True)
+class FirstClusters:
+    """Where the clustering starts.
+
+    Attributes
+    ----------
+    centers : Tensor of shape (k, h)
+        In the code.
+    labels : Tensor of shape (n,), int64
+        Cluster of each training row; -1 for rows that nobody looked at.
+    sample : Run
+        The run, as seen on the rows that were looked at.
+    code : NeighborCode or None
+        The code that was learned from neighbours.
+    lr : float or None
+        Learning rate of the clustering; None is that of the pretraining.
+    """
+
+    centers: torch.Tensor
+    labels: torch.Tensor
+    sample: Run
+    code: NeighborCode | None = None
+    lr: float | None = None
+
+    def neighbor_term(self, weight, scale=1.0):
+        """The criterion that holds codes where their neighbours put them, or None.
+
+        ``scale`` is what the module multiplies its codes with.
+        """
+        if self.code is None or weight == 0:
+            return None
+        return self.code.criterion(weight, scale)
+
+    def labels_of_all(self, code):
+        """Clusters of all rows; those that nobody looked at get the nearest centre."""
+        with torch.no_grad():
+            nearest = squared_distances(code, self.centers).argmin(1)
+        return torch.where(self.labels < 0, nearest, self.labels)
+
+
+def first_clusters(estimator, run, place=place_centers):
+    """Phases of the pretraining, and the first clusters.
+
+    Parameters
+    ----------
+    estimator : BaseDeepClusterer
+        With the parameters of ``FIRST_CLUSTERS_CONSTRAINTS``.
+    run : Run
+        The module is a ``CentroidAutoencoder``.
+    place : callable, default=place_centers
+        ``place(run, n_clusters, init)`` finds centres and labels in a code that does
+        not show clusters by itself.
+
+    Yields
+    ------
+    Phase
+
+    Returns
+    -------
+    first : FirstClusters
+    """
+    sample, index = run.sample(START_ROWS)
+    epochs = estimator.pretrain_epochs
+    init, k, lr, code = estimator.init, estimator.n_clusters, None, None
+    if estimator.pretraining == "neighbors":
+        code = yield from neighbor_pretraining(
+            sample,
+            None if epochs == "auto" else epochs,
+            estimator.n_neighbors,
+            estimator.latent_dim,
+            k if init == "auto" else None,
+        )
+        lr = CLUSTERING_RATE * estimator.lr
+    else:
+        check_stages(estimator, run.module)
+        yield from pretraining(
+            sample,
+            RECONSTRUCTION_EPOCHS if epochs == "auto" else epochs,
+            estimator.pretraining,
+            estimator.mask_rate,
+        )
+    if code is not None and code.labels is not None:
+        code = code.of_rows(index, len(run.rows))
+        found = sample.apply(run.module.encode).cpu().numpy()
+        centers = torch.from_numpy(cluster_means(found, code.labels, k))
+        centers = centers.to(index.device)
+        labels = torch.from_numpy(code.labels.astype("int64")).to(index.device)
+    else:
+        code = None
+        centers, labels = place(sample, k, "mixture" if init == "auto" else init)
+    every = torch.full((len(run.rows),), -1, dtype=torch.long, device=index.device)
+    every[index] = labels.to(index.device)
+    return FirstClusters(centers, every, sample, code, lr)

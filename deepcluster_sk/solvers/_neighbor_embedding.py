@@ -1,0 +1,134 @@
+"""Embedding the rows of a graph such that neighbours stay together."""
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.linalg import eigh
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+# Graphs of at most so many nodes have all their eigenvectors computed.
+DENSE_NODES = 400
+# Largest coordinate of the start: UMAP's, whose gradients suit such distances.
+EXTENT = 10.0
+# Rows that each end of an edge is pushed away from; largest coordinate of a step.
+N_REPELLED, LARGEST_STEP = 5, 4.0
+
+
+def spectral_coordinates(S, n_components, random_state):
+    """Leading eigenvectors of a graph, as a start of :func:`neighbor_embedding`.
+
+    Components of the graph know nothing of one another: each is put in a corner of its
+    own, with its own eigenvectors around it.
+
+    Parameters
+    ----------
+    S : csr_array of shape (n, n)
+        Symmetric weights.
+    n_components : int
+        Number h of coordinates.
+    random_state : RandomState
+        Start of the iteration.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n, h)
+        Between -10 and 10.
+    """
+    n_parts, part = connected_components(S, directed=False)
+    if n_parts == 1:
+        found = _eigenvectors(S, n_components, random_state)
+        return EXTENT * _unit_extent(found)
+    corners = np.vstack([np.eye(n_components), -np.eye(n_components)])[:n_parts]
+    if n_parts > len(corners):
+        corners = random_state.normal(size=(n_parts, n_components))
+        corners /= np.sqrt(n_components)
+    coordinates = np.empty((len(part), n_components))
+    for j in range(n_parts):
+        rows = np.flatnonzero(part == j)
+        found = _eigenvectors(S[rows][:, rows], n_components, random_state)
+        size = 0.3 * np.sqrt(len(rows) / len(part))
+        coordinates[rows] = corners[j] + size * _unit_extent(found)
+    return EXTENT * coordinates
+
+
+def _unit_extent(x):
+    largest = np.abs(x).max()
+    return x / (largest if largest > 0 else 1)
+
+
+def _eigenvectors(S, n_components, random_state):
+    """Leading eigenvectors of ``D^-½ S D^-½`` but the first; zero where there are less."""
+    n = S.shape[0]
+    wanted = min(n_components, n - 2)
+    vectors = np.zeros((n, n_components))
+    if wanted < 1:
+        return vectors
+    root = np.sqrt(np.maximum(S.sum(axis=1), 1e-12))
+    scale = sparse.diags_array(1 / root)
+    normalized = sparse.csr_array(scale @ S @ scale)
+    if n <= DENSE_NODES:
+        every = (n - 1 - wanted, n - 2)
+        found = eigh(normalized.toarray(), subset_by_index=every)[1][:, ::-1]
+    else:
+        start = random_state.normal(size=n)
+        try:
+            # The shift makes the largest eigenvalues those of largest magnitude.
+            values, found = eigsh(
+                normalized + sparse.eye_array(n),
+                k=wanted + 1,
+                which="LA",
+                tol=1e-3,
+                v0=start,
+            )
+        except ArpackNoConvergence as stopped:  # those that it has will do
+            values, found = stopped.eigenvalues, stopped.eigenvectors
+        found = found[:, np.argsort(-values)][:, 1:]
+    vectors[:, : found.shape[1]] = found
+    return vectors
+
+
+def neighbor_embedding(S, start, n_epochs, seed):
+    """Move rows until neighbours are together and others apart, as UMAP does.
+
+    Descends the sampled gradient of :func:`deepcluster_sk.losses.neighbor_loss`. In an
+    epoch each edge is drawn with its weight as the probability; its ends attract one
+    another, and each is pushed away from five random rows. All steps of an epoch are
+    added up at once, and no row moves by more than 4.
+
+    Parameters
+    ----------
+    S : csr_array of shape (n, n)
+        Symmetric weights.
+    start : ndarray of shape (n, h)
+        Coordinates to start from.
+    n_epochs : int
+        Number of passes; the rate falls from 1 to 0 linearly.
+    seed : int
+        Of the edges and rows that are drawn.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n, h), float32
+    """
+    edges = sparse.triu(S).tocoo()
+    i, j = (torch.from_numpy(c.astype(np.int64)) for c in edges.coords)
+    share = torch.from_numpy(edges.data).float()
+    share = share / share.max() if len(share) else share
+    y = torch.from_numpy(np.array(start, dtype=np.float32))
+    n, generator = len(y), torch.Generator().manual_seed(int(seed))
+    for epoch in range(n_epochs):
+        drawn = torch.rand(len(share), generator=generator) < share
+        a, b = i[drawn], j[drawn]
+        apart = y[a] - y[b]
+        pull = 2 * apart / (1 + apart.square().sum(1, keepdim=True))
+        pull = pull.clamp_(-LARGEST_STEP, LARGEST_STEP)
+        step = torch.zeros_like(y).index_add_(0, a, -pull).index_add_(0, b, pull)
+        ends = torch.cat([a, b]).repeat(N_REPELLED)
+        others = torch.randint(n, (len(ends),), generator=generator)
+        apart = y[ends] - y[others]
+        squared = apart.square().sum(1, keepdim=True)
+        push = 2 * apart / ((0.001 + squared) * (1 + squared))
+        step.index_add_(0, ends, push.clamp_(-LARGEST_STEP, LARGEST_STEP))
+        y += (1 - epoch / n_epochs) * step.clamp_(-LARGEST_STEP, LARGEST_STEP)
+    return y.numpy()
