@@ -8,7 +8,7 @@ and the report says so.
 Contenders train the same network for the same number of epochs in batches of 256, in
 one process and turn by turn, so that a busy machine disturbs all alike. No method
 stops early, but for "here, stopping", which has the default ``tol``; ClustPy cannot.
-The large network, which is bound by arithmetic, also runs with ``precision="bf16"``. A
+The large network, which is bound by arithmetic, also runs with ``precision="bfloat16"``. A
 fit is the whole call: what happens once (first clusters, the last
 assignment) counts, and is also shown apart. The loop trains the autoencoder for as
 many epochs in all and does nothing else. The number of threads is that of torch; set
@@ -79,7 +79,7 @@ REPORT = """\
 ## Whole fits
 
 Seconds, medians of the turns. faster: ClustPy's median by ours, for as many epochs,
-with early stopping and (\\*) with the setting `precision="bf16"`; bar: what it should
+with early stopping and (\\*) with the setting `precision="bfloat16"`; bar: what it should
 be at least; by loop: ours by that of the loop; start: the seconds within k-means and
 mixtures, on one side and on the other. Networks are named without the input.
 
@@ -149,7 +149,7 @@ def contenders(method, n_clusters, n_features, sizes):
 
     makers = {OURS: partial(here, tol=0), LOOP: partial(Loop, sizes)}
     if sizes == LARGE:
-        makers[BF16] = partial(here, tol=0, precision="bf16")
+        makers[BF16] = partial(here, tol=0, precision="bfloat16")
     else:
         makers[STOPPING] = here
     if _clustpy.is_installed():

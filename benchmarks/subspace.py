@@ -7,8 +7,8 @@ use ships faces: scikit-learn's are a download.
 Settings are the same on all data: defaults, except that images are projected on as
 many singular vectors as there are clusters. The defaults of
 ``SparseSubspaceClustering`` are what does best on planted subspaces at 45° and 30°,
-where the truth is known by construction (penalty, of .02 to .4), or nearly so with a
-sparser graph (keep).
+where the truth is known by construction (alpha, of .02 to .4), or nearly so with a
+sparser graph (affinity_mass).
 """
 
 import warnings
@@ -58,12 +58,10 @@ def methods(k, latent_dim, image_shape, seed):
         "spectral clustering",
         SpectralClustering(affinity="nearest_neighbors", **common),
     )
-    for regularization in ("l1", "elastic-net", "l2"):
+    for penalty in ("l1", "elasticnet", "l2"):
         yield (
-            f"SparseSubspaceClustering, {regularization}",
-            SparseSubspaceClustering(
-                latent_dim=latent_dim, regularization=regularization, **common
-            ),
+            f"SparseSubspaceClustering, {penalty}",
+            SparseSubspaceClustering(latent_dim=latent_dim, penalty=penalty, **common),
         )
     for n_layers in (1, 2):
         yield (

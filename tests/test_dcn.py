@@ -132,7 +132,7 @@ def test_training_stops_when_labels_are_stable(X):
 def test_dead_cluster_is_started_again(X):
     class Kill(Callback):
         def on_train_begin(self, net, **kwargs):
-            if net.phase_ == "cluster":
+            if net.phase_.name == "cluster":
                 net.module_.centers[1] = 1e4
                 net.criterion_.memory.labels[:] = 0
 

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk import DCN, DDC, DEC, IDEC
-from deepcluster_sk._training._net import Rows
+from deepcluster_sk._training._data import Rows
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import cauchy_schwarz_loss
@@ -45,7 +45,7 @@ class Spy(Callback):
         self.targets = []
 
     def on_train_begin(self, net, X=None, y=None):
-        if net.phase_ == "cluster":
+        if net.phase_.name == "cluster":
             embedding = net.apply(net.module_.encode, X).double().numpy()
             centers = net.module_.centers.detach().double().numpy()
             target = net.criterion_.target.double().numpy()
@@ -222,7 +222,7 @@ def test_dead_cluster_is_started_again(Estimator, X):
         """Send a centre where no row is, once the first target is made."""
 
         def on_train_begin(self, net, **kwargs):
-            if net.phase_ == "cluster":
+            if net.phase_.name == "cluster":
                 with torch.no_grad():
                     net.module_.centers[1] = 1e4
 
@@ -301,7 +301,7 @@ def test_layerwise_pretraining_trains_one_stage_after_the_other(X):
 
     class Watch(Callback):
         def on_train_begin(self, net, **kwargs):
-            if net.phase_ == "pretrain":
+            if net.phase_.name == "pretrain":
                 self.on_train_end(net)
 
         def on_train_end(self, net, **kwargs):
@@ -408,7 +408,7 @@ def test_learning_rate_of_idec_rises_in_the_first_steps_of_clustering(X):
 
     class Rates(Callback):
         def on_grad_computed(self, net, **kwargs):
-            if net.phase_ == "cluster":
+            if net.phase_.name == "cluster":
                 rates.append(net.optimizer_.param_groups[0]["lr"])
 
     def at_half_the_rate(parameters, lr):

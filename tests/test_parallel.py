@@ -20,6 +20,7 @@ from team import results
 from test_persistence import assert_same, public_attributes
 
 from deepcluster_sk import load, parallel
+from deepcluster_sk._training._distributed import is_distributed
 
 ALIKE = [
     *GRADIENT,
@@ -175,10 +176,10 @@ class Lonely:
     num_processes = 1
 
 
-def test_one_process_is_no_team():
+def test_one_process_is_not_distributed():
     x = torch.ones(3, 2)
     with parallel.processes(Lonely()):
-        assert not parallel.is_team()
+        assert not is_distributed()
         assert parallel.whole_batch(x) is x
         assert parallel.own_part(x) is x
 

@@ -315,7 +315,7 @@ class FirstBad(Callback):
     def on_batch_end(self, net, **kwargs):
         loss = net.history[-1, "batches", -1, "train_loss"]
         if not np.isfinite(loss) and not hasattr(self, "when_"):
-            self.when_ = net.phase_, len(net.history)
+            self.when_ = net.phase_.name, len(net.history)
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e30])
@@ -343,7 +343,7 @@ class MergeCenters(Callback):
     """As clusters begin to be learned, put all of them in the same place."""
 
     def on_epoch_begin(self, net, **kwargs):
-        if net.phase_.startswith("pretrain") or hasattr(self, "done_"):
+        if net.phase_.name.startswith("pretrain") or hasattr(self, "done_"):
             return
         self.done_ = True
         module = net.module_
