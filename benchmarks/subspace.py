@@ -58,9 +58,10 @@ def methods(k, latent_dim, image_shape, seed):
         "spectral clustering",
         SpectralClustering(affinity="nearest_neighbors", **common),
     )
-    for penalty in ("l1", "elasticnet", "l2"):
+    penalties = {"l1": "l1", "elastic-net": "elasticnet", "l2": "l2"}
+    for label, penalty in penalties.items():
         yield (
-            f"SparseSubspaceClustering, {penalty}",
+            f"SparseSubspaceClustering, {label}",
             SparseSubspaceClustering(latent_dim=latent_dim, penalty=penalty, **common),
         )
     for n_layers in (1, 2):
@@ -79,7 +80,7 @@ def methods(k, latent_dim, image_shape, seed):
             clustering="subspace",
             latent_dim=80,
             hidden_layer_sizes=(200, 120),
-            max_epochs=2,
+            max_iter=2,
             **common,
         ),
     )

@@ -57,13 +57,13 @@ print(pd.DataFrame(search.cv_results_)[[*columns, "mean_test_score"]].to_string(
 # %%
 # A search over what it cannot compare
 # ------------------------------------
-# A parameter that is part of the objective changes what the score means. ``code_penalty``
-# weighs a term; without it the objective is lower, so the score would always take 0. An
-# index that does not depend on the parameter is needed: here the agreement between the
-# clusters of two halves of the data, told on rows that neither has seen. Clusters that
-# come back can be believed; those that do not are accidents of the sample. Here the
-# order of the penalties is that of the agreement with the classes, which the search did
-# not see.
+# A parameter that is part of the objective changes what the score means.
+# ``code_penalty`` weighs a term; without it the objective is lower, so the score would
+# always take 0. An index that does not depend on the parameter is needed: here the
+# agreement between the clusters of two halves of the data, told on rows that neither
+# has seen. Clusters that come back can be believed; those that do not are accidents of
+# the sample. Here the order of the penalties is that of the agreement with the classes,
+# which the search did not see.
 
 
 def stability(model, X, n_splits=8):

@@ -119,13 +119,9 @@ def test_fit_moves_centroids_and_sizes_by_the_averages(blobs):
     assert_allclose(model.cluster_sizes_, 0.75 * seen["sizes"] + 0.25 * counts)
 
 
-def test_centroids_are_not_trained_and_can_stay_fixed(blobs, fitted):
+def test_centroids_are_not_trained(fitted):
     names = [name for name, _ in fitted.module_.named_parameters()]
     assert not any("center" in name or "size" in name for name in names)
-    start = []
-    spy = Spy("burn-in", lambda net: start.append(net.module_.centers.clone()))
-    model = small(update="none", callbacks=[spy]).fit(blobs[0])
-    assert_array_equal(model.cluster_centers_, start[0])
 
 
 @pytest.mark.parametrize(("init", "keeps"), [("mixture", True), ("k-means", False)])
@@ -281,15 +277,6 @@ def test_unit_starts_as_a_no_op_and_stays_one_in_pretraining(blobs):
     assert_array_equal(weights[0].detach(), torch.eye(2, 4))
     after = model.module_.fusion.weight.detach()
     assert (after[:, 2:] != 0).all()  # the centroids have come in
-
-
-def test_ablation_without_unit(blobs):
-    model = small(integrate_centroids=False).fit(blobs[0])
-    assert model.module_.fusion is None
-    z = torch.from_numpy(model.cluster_centers_)
-    assert_allclose(
-        model.exemplars_, model.module_.decode(z).detach(), rtol=1e-4, atol=1e-5
-    )
 
 
 def test_exemplars_are_rows_in_the_units_of_X(blobs):
