@@ -1,5 +1,6 @@
 """Errors and warnings of the library."""
 
+import sys
 import warnings
 
 __all__ = ["ClusterCollapseWarning", "ConvergenceError"]
@@ -23,7 +24,7 @@ class ConvergenceError(RuntimeError):
 
 
 class ClusterCollapseWarning(UserWarning):
-    """A cluster lost all its samples and was started again, or stayed empty.
+    """A cluster lost all its samples and was re-seeded, or stayed empty.
 
     Examples
     --------
@@ -36,6 +37,13 @@ class ClusterCollapseWarning(UserWarning):
     """
 
 
+# Between the user's line and ours are wrappers of these.
+_BETWEEN = {"deepcluster_sk", "sklearn", "joblib", "contextlib"}
+
+
 def warn(message, category):
-    """Warn (placed by the caller of the library)."""
-    warnings.warn(message, category, stacklevel=2)
+    """Warn, and name the line of the user's that called the library."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in _BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
