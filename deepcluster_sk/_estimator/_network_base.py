@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from deepcluster_sk._estimator._base import ClustererTemplate, EstimatorTemplate
+from deepcluster_sk._estimator._base import (
+    ClustererTemplate,
+    EstimatorTemplate,
+    index_of_smallest,
+)
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
@@ -265,7 +269,7 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
 
     def _assign(self, module, x):
         """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""
-        return module.nearest(module.encode(x))
+        return index_of_smallest(module.distances(module.encode(x)))
 
     def _keep(self, run):
         super()._keep(run)
