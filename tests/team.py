@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import torch
 from instances import GRADIENT, SMALL
+from own_method import OwnMethod
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
@@ -133,6 +134,7 @@ def cases(X, rank):
         yield name, fit, clone(model).set_params(**few), X
     for name in ("TensorizedAutoencoder-exact", "SparseSubspaceClustering"):
         yield name, fit, clone(SMALL[name]), X
+    yield "own method", fit, OwnMethod(random_state=0), np.tile(X, (4, 1))
     yield "many rows", fit, small(), np.tile(X, (7, 1))
     yield "one batch", fit, small(batch_size=1000), X
     yield "several runs", fit, small(n_init=3), X

@@ -48,7 +48,7 @@ class Spy(Callback):
         if net.phase_.name == "cluster":
             embedding = net.apply(net.module_.encode, X).double().numpy()
             centers = net.module_.centers.detach().double().numpy()
-            target = net.criterion_.target.double().numpy()
+            target = net.criterion_.criteria[0].target.double().numpy()
             self.targets.append((embedding, centers.copy(), target.copy()))
 
 
@@ -395,7 +395,12 @@ def test_objective_with_companions_ignores_the_order_in_memory(X):
     model = DEC(3, **SMALL, companion="naive", batch_size=16).fit(X)
     assert model.score(X) == -model.objective_
     seen = []
-    model.net_.mean_loss(lambda x: seen.append(x) or x.sum(), X)
+
+    def see(output, x, index):
+        seen.append(x)
+        return {"sum": x.sum()}
+
+    model.net_.mean_loss(see, X)
     assert [len(x) for x in seen] == [15] * 4
     assert not torch.equal(torch.cat(seen), Rows(X, torch.device("cpu")).X)
     assert torch.equal(

@@ -26,6 +26,7 @@ ALIKE = [
     *GRADIENT,
     "TensorizedAutoencoder-exact",
     "SparseSubspaceClustering",
+    "own method",
     "many rows",
     "one batch",
     "several runs",
