@@ -117,6 +117,11 @@ COMMON = {
     "pretrain_epochs": ("Epochs ",),
     "init": ("How the first clusters are found in the code",),
     "max_epochs": ("Largest number of ",),
+    "max_iter": ("Largest number of ",),
+    "mask_rate": (
+        "Share of the values of a row that are ",
+        ", in [0, 1): they are set to the median of their feature.",
+    ),
     "update_interval": ("Number of epochs between two ",),
     "batch_size": (
         "Largest number of rows in a batch; batches are of nearly equal size.",
@@ -125,7 +130,7 @@ COMMON = {
     "n_init": (A_RUN,),
     "tol": ("0 never stops early.",),
     "noise_std": (NOISE,),
-    "keep": (
+    "affinity_mass": (
         "nly the largest entries of each row of C enter the graph",
         "as many as hold this share of its absolute sum, in (0, 1].",
     ),
@@ -147,8 +152,8 @@ OF_THE_METHOD = {
     "reconstruction_weight",
     "subspace_weight",
     "transform_penalty",
+    "alpha",
     "penalty",
-    "regularization",
 }
 
 

@@ -7,7 +7,6 @@ import dask.array as da
 import joblib
 import numpy as np
 import pytest
-import torch
 from dask.distributed import Client, LocalCluster
 from dask.sizeof import sizeof
 from instances import SMALL
@@ -34,7 +33,7 @@ every = pytest.mark.parametrize(
 def cluster():
     """Two workers, each a process."""
     local = LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
     with local, Client(local):
         yield local
@@ -45,7 +44,7 @@ def assert_same_runs(estimator, X, **backend):
     with joblib.parallel_config(**backend):
         fitted = clone(estimator).set_params(n_init=2).fit(X)
     assert_same(public_attributes(fitted), public_attributes(expected))
-    if isinstance(expected.module_, torch.nn.Module):
+    if hasattr(expected, "module_"):
         assert_same(
             dict(fitted.module_.state_dict()), dict(expected.module_.state_dict())
         )

@@ -87,10 +87,9 @@ def team(rows, tmp_path_factory):
 
 
 def state(model):
-    module = model.module_
-    if isinstance(module, torch.nn.Module):
-        return dict(module.state_dict())
-    return vars(module)
+    if hasattr(model, "module_"):
+        return dict(model.module_.state_dict())
+    return vars(model.solution_)
 
 
 @pytest.mark.parametrize("name", [*ALIKE, "no seed", "bf16"])
