@@ -31,6 +31,15 @@ class Reconstruction(Criterion):
     ----------
     weight : float, default=1.0
         Multiplies the term.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.building import Reconstruction
+    >>> from deepcluster_sk.modules import AutoencoderOutput
+    >>> output = AutoencoderOutput(None, torch.zeros(2, 3))
+    >>> Reconstruction(weight=0.5)(output, torch.ones(2, 3), None)
+    {'reconstruction': tensor(0.5000)}
     """
 
     def __init__(self, weight=1.0):
@@ -67,6 +76,16 @@ class RelativeReconstruction(Criterion):
 
     The error is 1 for an autoencoder that always returns the origin, the median of
     the data, whatever the scale and the number of features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.building import RelativeReconstruction
+    >>> from deepcluster_sk.modules import CentroidAutoencoder
+    >>> module = CentroidAutoencoder(3, False, n_features=4, latent_dim=2)
+    >>> x = torch.randn(5, 4)
+    >>> list(RelativeReconstruction()(module(x), x, None))
+    ['reconstruction']
     """
 
     def forward(self, output, x, index):
