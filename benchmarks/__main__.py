@@ -9,6 +9,7 @@ SUITES = (
     "subspace",
     "exemplars",
     "speed_step",
+    "threads",
     "speed",
     "peers",
 )

@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 import deepcluster_sk
 from benchmarks._tables import markdown_table
-from deepcluster_sk.datasets import DATA_HOME_VARIABLE
+from deepcluster_sk.datasets._images import DATA_HOME_VARIABLE
 
 RESULTS = Path(__file__).parent / "results"
 

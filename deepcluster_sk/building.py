@@ -7,7 +7,7 @@ is about devices, batches, processes or seeds. Derive from ``BaseDeepClusterer``
 ==========================================  ============================================
 hook                                        what it is given, returns, and when
 ==========================================  ============================================
-``_phases(run)``                            A generator of ``Phase`` objects, once a run.
+``_phases(run)``                            A generator of ``Phase``, once a run.
                                             Code between two ``yield`` sees the module
                                             as the phase before left it.
 ``_row_objective(module, x)``               Objective of each row, ``(n, d) -> (n,)``,
@@ -46,6 +46,12 @@ hook                                        what it is given, returns, and when
 ``_advice()``                               What the error says when numbers are no
                                             longer finite.
 ==========================================  ============================================
+
+At the end of ``fit`` clusters are numbered by size, the largest first. A module that
+has more than a tensor ``centers`` for each cluster defines ``reorder_clusters(order)``:
+position j of the first axis gets, in place, what position ``order[j]`` had, ``order``
+being a tensor of int64 on the CPU. Where labels do not follow, numbers stay as they
+are.
 
 ``_start(run)`` and ``_partial_phase(run, criterion)`` are those of ``PartialFitMixin``.
 A clusterer without a network derives from ``BaseSolverClusterer`` and defines

@@ -163,7 +163,7 @@ def tensor_distance(y):
     .. math:: \|\Pi_X - \Pi_Y\|_F^2 = r_X + r_Y - 2\|V_X V_Y^T\|_F^2,
 
     which is the paper's :math:`2(D_m - \|V_X V_Y^T\|_F^2)` at full rank and stays a
-    squared distance below it (dead channels, all-zero samples).
+    squared distance below it (constant channels, all-zero samples).
 
     A mode with :math:`D_m \ge D_{-m}` is skipped: there the rows span everything, and
     the distance is zero whatever the sample. Where that leaves no mode, as for vectors,
@@ -278,8 +278,8 @@ def _whiten(rows):
     """V = L⁻¹Y with YYᵀ + εI = LLᵀ, and L⁻¹: bases (n, D, E), factors (n, D, D).
 
     In float64: squaring the condition number leaves float32 no digits, and rounding
-    errors of V along a dead direction come back 1e5 times larger in the gradient. At
-    (120, 32, 20, 20) this is a tenth of the whole time.
+    errors of V along a direction without variance come back 1e5 times larger in the
+    gradient. At (120, 32, 20, 20) this is a tenth of the whole time.
     """
     # MPS knows no float64, so there this one step visits the CPU.
     device = "cpu" if rows.device.type == "mps" else rows.device

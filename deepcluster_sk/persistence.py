@@ -2,7 +2,7 @@
 
 from deepcluster_sk import cluster
 from deepcluster_sk._estimator._saving import KIND, REPLACEABLE
-from deepcluster_sk.io._container import MALFORMED, read
+from deepcluster_sk.io._safetensors import MALFORMED, read
 
 __all__ = ["load"]
 

@@ -216,6 +216,30 @@ def test_all_that_is_timed_is_part_of_a_fit(blobs):
     assert called >= {name for _, _, name in watch.targets}
 
 
+def test_threads_compares_turns_with_one_and_several(tmp_path, monkeypatch):
+    threads = import_module("benchmarks.threads")
+    monkeypatch.setattr(threads, "SMALL", {"a sum": lambda seed, epochs: sum(range(9))})
+    times = {
+        threads.ONE: [2.0, 4.0, 4.0],
+        threads.SEVERAL: [1.0, 3.0, 4.0],
+        f"{threads.ONE}, processor": [1.0, 1.0, 1.0],
+        f"{threads.SEVERAL}, processor": [1.0, 1.0, 1.0],
+    }
+    monkeypatch.setattr(threads, "steps", lambda *_: times)
+    options = ["--quick", "--output", str(tmp_path)]
+    assert threads.BENCHMARK.main(options) == 0
+    report = (tmp_path / "threads-quick.md").read_text(encoding="utf-8")
+    assert report.count("a sum") == 1
+    large = next(line for line in report.splitlines() if threads.LARGE in line)
+    assert [cell.strip() for cell in large.split("|")][6:11] == [
+        "0.75",  # the median of the ratios of turns: 0.5, 0.75 and 1
+        "0.50",
+        "1.00",
+        "0.77",
+        "yes",
+    ]
+
+
 def test_a_stopwatch_counts_no_second_twice():
     room = SimpleNamespace(inner=lambda: sleep(0.02))
     room.outer = lambda: (sleep(0.01), room.inner())

@@ -19,7 +19,7 @@ from deepcluster_sk._training import _checkpoint
 from deepcluster_sk._training._checkpoint import FIT
 from deepcluster_sk.cluster import tensorized
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
-from deepcluster_sk.io._container import read
+from deepcluster_sk.io._safetensors import read
 from deepcluster_sk.solvers._local_pca import local_pca
 
 KEEPING = {name: e for name, e in SMALL.items() if "checkpoint" in e.get_params()}
@@ -248,7 +248,7 @@ import numpy
 from skorch.callbacks import Callback
 from deepcluster_sk import DCN
 from deepcluster_sk._training import _checkpoint
-from deepcluster_sk.io import _container
+from deepcluster_sk.io import _safetensors as _container
 _checkpoint.PAUSE = 0
 folder, where, when = sys.argv[1], sys.argv[2], int(sys.argv[3])
 calls = iter(range(when))

@@ -19,6 +19,7 @@ from instances import (
     SMALL,
     trains_by_gradient,
 )
+from numpy.testing import assert_allclose
 from numpydoc.docscrape import ClassDoc
 from sklearn.base import BaseEstimator, clone, is_clusterer
 from sklearn.exceptions import NotFittedError
@@ -29,9 +30,17 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
 import deepcluster_sk
+from deepcluster_sk._estimator import _base
 from deepcluster_sk.building import BaseDeepEstimator, BaseSolverClusterer
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.plotting._losses import _NOT_LOSSES
+from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
+
+PER_CLUSTER = ("cluster_centers_", "components_", "exemplars_", "cluster_sizes_")
+
+
+def smallest_first(labels, n_clusters):
+    return order_of_clusters(labels, n_clusters)[::-1].copy()
 
 
 def every(instances):
@@ -445,3 +454,54 @@ def test_no_warning_is_raised_by_a_plain_fit(blobs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         deepcluster_sk.TensorizedAutoencoder(3, random_state=0).fit(blobs[0])
+
+
+@every(CLUSTERERS)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+@pytest.mark.rounding
+def test_clusters_are_numbered_by_size_and_first_row(estimator, blobs):
+    X = blobs[0]
+    tied = np.concatenate([X[:60], X[:7], X[-40:]])
+    for data in (X, X[::-1].copy(), tied):
+        model = clone(estimator).fit(data)
+        sizes = np.bincount(model.labels_, minlength=model.n_clusters)
+        first = [
+            np.argmax(model.labels_ == j) if size else len(data)
+            for j, size in enumerate(sizes)
+        ]
+        numbers = list(zip(-sizes, first, strict=True))
+        assert numbers == sorted(numbers)
+
+
+@every({name: e for name, e in CLUSTERERS.items() if hasattr(e, "predict_proba")})
+@pytest.mark.rounding
+def test_labels_are_the_columns_of_the_largest_probabilities(estimator, blobs):
+    X, _ = blobs
+    model = clone(estimator).fit(X)
+    assert (model.predict_proba(X).argmax(1) == model.predict(X)).all()
+
+
+@every(CLUSTERERS)
+@pytest.mark.rounding
+def test_all_that_is_per_cluster_has_the_numbers_of_the_labels(
+    estimator, blobs, monkeypatch
+):
+    X = blobs[0][20:]  # of different sizes
+    model = clone(estimator).fit(X)
+    # The largest first would often be the order of training, too: the smallest first.
+    monkeypatch.setattr(_base, "order_of_clusters", smallest_first)
+    other = clone(estimator).fit(X)
+    order = smallest_first(model.labels_, model.n_clusters)
+    assert order.tolist() == [2, 1, 0]
+    assert (other.labels_ == renumbered(model.labels_, order)).all()
+    assert (other.predict(X) == other.labels_).all()
+    assert_allclose(other.objective_, model.objective_, rtol=1e-5)
+    assert_allclose(other.transform(X), model.transform(X), rtol=1e-5, atol=1e-5)
+    found = [n for n in PER_CLUSTER if hasattr(model, n)]
+    assert found or isinstance(model, deepcluster_sk.DDC)
+    for name in found:
+        theirs = getattr(other, name)
+        assert_allclose(theirs, getattr(model, name)[order], rtol=1e-5, atol=1e-5)
+    if hasattr(model, "predict_proba"):
+        expected = model.predict_proba(X)[:, order]
+        assert_allclose(other.predict_proba(X), expected, rtol=1e-5, atol=1e-5)

@@ -6,8 +6,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import Bunch
 
-from deepcluster_sk import datasets
 from deepcluster_sk.datasets import (
+    _images,
+    _toy,
     fetch_mnist,
     load_coil20,
     load_mnist_test,
@@ -19,10 +20,10 @@ from deepcluster_sk.datasets import (
 )
 
 TOYS = [
-    (make_parallel, 150, 5, 2, datasets._PARALLEL),
-    (make_orthogonal, 150, 5, 2, datasets._ORTHOGONAL),
-    (make_triangle, 150, 5, 3, datasets._TRIANGLE),
-    (make_lines_3d, 300, 6, 3, datasets._LINES_3D),
+    (make_parallel, 150, 5, 2, _toy._PARALLEL),
+    (make_orthogonal, 150, 5, 2, _toy._ORTHOGONAL),
+    (make_triangle, 150, 5, 3, _toy._TRIANGLE),
+    (make_lines_3d, 300, 6, 3, _toy._LINES_3D),
 ]
 IMAGE_LOADERS = [
     (load_mnist_test, "mnist_test.npz", 28),
@@ -246,7 +247,7 @@ def test_fetch_mnist_converts_what_openml_serves(monkeypatch, tmp_path):
         data = np.arange(3 * 784).reshape(3, 784) % 256
         return Bunch(data=data, target=np.array(["5", "0", "4"]), DESCR="MNIST")
 
-    monkeypatch.setattr(datasets, "fetch_openml", fake)
+    monkeypatch.setattr(_images, "fetch_openml", fake)
     digits = fetch_mnist(tmp_path)
     assert asked["name"] == "mnist_784"
     assert asked["data_home"] == tmp_path

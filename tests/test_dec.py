@@ -184,7 +184,10 @@ def test_one_step_follows_the_gradient_of_the_loss(Estimator, X):
         def on_train_begin(self, net, **kwargs):
             before["module"] = pickle.loads(pickle.dumps(net.module_))
 
-    model = Estimator(
+        def on_train_end(self, net, **kwargs):  # before clusters get their numbers
+            before["trained"] = pickle.loads(pickle.dumps(net.module_))
+
+    Estimator(
         3,
         **{**SMALL, "max_epochs": 1, "pretrain_epochs": 0, "lr": lr},
         optimizer=torch.optim.SGD,  # plain: the change is the gradient
@@ -202,7 +205,7 @@ def test_one_step_follows_the_gradient_of_the_loss(Estimator, X):
     loss.backward()
     rate = lr / 10 if Estimator is IDEC else lr  # the first step of ten
     moved = 0
-    after = dict(model.module_.named_parameters())
+    after = dict(before["trained"].named_parameters())
     for name, parameter in module.named_parameters():
         step = (after[name].double() - parameter).detach()
         if parameter.grad is None:

@@ -241,6 +241,7 @@ def test_separate_clusters_are_found(blobs, anchors):
     assert model.score(X) == -model.objective_
 
 
+@pytest.mark.rounding
 def test_embedding_and_centroids_are_directions(blobs, fitted):
     Z = fitted.transform(blobs[0])
     assert_allclose(np.linalg.norm(Z, axis=1), 1, rtol=1e-5)

@@ -49,7 +49,16 @@ def room(path):
 
 # A line may import from itself and from those above it.
 ORDER = [
-    {"exceptions", "_version", "losses", "kernels", "modules", "solvers", "io"},
+    {
+        "exceptions",
+        "_version",
+        "_threads",
+        "losses",
+        "kernels",
+        "modules",
+        "solvers",
+        "io",
+    },
     {"criteria"},
     {"_training"},
     {"initialization", "parallel"},

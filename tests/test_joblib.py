@@ -168,6 +168,7 @@ def test_a_search_on_dask_finds_the_same(blobs, cluster):
 
 
 @pytest.mark.parametrize("name", ["IDEC", "DDC", "PCX", "TensorizedAutoencoder-exact"])
+@pytest.mark.rounding
 def test_predictions_over_dask_arrays(name, blobs):
     model = clone(SMALL[name]).fit(blobs[0])
     X = np.random.RandomState(0).permutation(np.tile(blobs[0], (30, 1)))

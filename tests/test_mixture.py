@@ -55,6 +55,7 @@ def side_by_side(rows, n_steps=N_STEPS):
     return mixtures, mixtures.bound(entropy)
 
 
+@pytest.mark.rounding
 def test_each_mixture_is_that_of_sklearn(rows):
     mixtures, bounds = side_by_side(rows)
     labels = mixtures.predict(torch.from_numpy(rows))
@@ -77,6 +78,7 @@ def test_each_mixture_is_that_of_sklearn(rows):
         np.testing.assert_array_equal(labels[seed], reference.predict(rows))
 
 
+@pytest.mark.rounding
 def test_blocks_of_rows_change_nothing(rows, monkeypatch):
     whole, bounds = side_by_side(rows)
     monkeypatch.setattr(_mixture, "BLOCK_VALUES", 400)
@@ -94,6 +96,7 @@ def test_the_bound_never_falls(rows):
         assert (bound - before).min() > -1e-8
 
 
+@pytest.mark.rounding
 def test_the_one_kept_goes_on_as_it_would_have(rows):
     kept, _ = side_by_side(rows)
     kept.keep(1)

@@ -33,6 +33,7 @@ def test_batches_cover_every_row_once_in_nearly_equal_parts():
         assert torch.equal(x[:, 0].long(), index)
 
 
+@pytest.mark.rounding
 def test_training_equals_a_hand_written_loop(X):
     """Same seed, same batches, same optimiser: the same weights."""
     fitted = small(batch_size=32).fit(X)
@@ -60,6 +61,7 @@ def test_training_equals_a_hand_written_loop(X):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.rounding
 def test_a_row_does_not_depend_on_its_company(X):
     model = small().fit(X)
     many = np.random.RandomState(1).randn(3 * INFERENCE_ROWS + 7, 5)
@@ -188,6 +190,7 @@ def test_linear_autoencoder_reaches_pca():
     assert model.objective_ == pytest.approx(best, rel=0.02)
 
 
+@pytest.mark.rounding
 def test_inverse_transform_decodes(X):
     model = small().fit(X)
     decoded = model.inverse_transform(model.transform(X))

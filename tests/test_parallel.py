@@ -36,9 +36,12 @@ ALIKE = [
     "stream",
     "progress",
 ]
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
-)
+pytestmark = [
+    pytest.mark.rounding,
+    pytest.mark.filterwarnings(
+        "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from skorch.callbacks import EpochTimer
 
 import deepcluster_sk
 from deepcluster_sk.building import Solution
-from deepcluster_sk.io import _container
-from deepcluster_sk.io._container import NotStorable, pack, read, unpack, write
+from deepcluster_sk.io import _safetensors as _container
+from deepcluster_sk.io._safetensors import NotStorable, pack, read, unpack, write
 from deepcluster_sk.persistence import KIND
 
 METHODS = (

@@ -106,6 +106,7 @@ def test_units_of_the_code_when_clustering_starts(Estimator, init, monkeypatch):
 
 
 @ALL
+@pytest.mark.rounding
 def test_neither_origin_nor_scale_of_the_data_matters(Estimator):
     X, _ = elongated()
     X = np.round(X * 16) / 16  # exact in float32, shifted and scaled by powers of 2

@@ -29,6 +29,7 @@ def test_planted_subspaces_are_found(penalty, seed):
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
+@pytest.mark.rounding
 def test_the_scale_of_the_data_does_not_matter(scale):
     X, _ = planted_subspaces(n=20)
     reference = SparseSubspaceClustering(5, random_state=0).fit(X)
@@ -70,6 +71,7 @@ def parallel_lines(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.rounding
 def test_affine_subspaces_of_few_features_are_found(seed):
     X, y = parallel_lines(seed)
     model = SparseSubspaceClustering(3, random_state=0).fit(X)

@@ -62,6 +62,7 @@ def test_exact_solver_meets_theorem_2_2():
 
 
 @pytest.mark.parametrize("assignment", ["lloyd", "projected", "constrained"])
+@pytest.mark.rounding
 def test_gradient_solver_agrees_with_the_exact_one(assignment):
     X, _ = planted()
     exact = TensorizedAutoencoder(3, latent_dim=2, random_state=0).fit(X)
@@ -90,6 +91,7 @@ def test_exact_objective_never_rises(code_penalty, kind):
     assert history[-1]["n_changed"] == 0
 
 
+@pytest.mark.rounding
 def test_penalty_of_minus_one_is_k_means():
     X = load_iris().data
     model = TensorizedAutoencoder(3, code_penalty=-1, n_init=20, random_state=0).fit(X)

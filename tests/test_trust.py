@@ -271,6 +271,7 @@ def test_what_is_no_matrix_of_numbers_is_refused(kind):
     ],
 )
 @pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+@pytest.mark.rounding
 def test_scale_does_not_matter_to_methods_that_choose_their_units(name, exponent):
     X = Case("blobs", 30, 3).data().astype(np.float32)
     expected = make(name, 3).fit(X)

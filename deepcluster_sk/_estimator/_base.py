@@ -19,8 +19,16 @@ from sklearn.utils.validation import check_is_fitted
 from deepcluster_sk._estimator._multistart import best_run
 from deepcluster_sk._estimator._saving import write_estimator
 from deepcluster_sk._estimator._validation import check_data, check_same_call
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError, warn
+from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
+
+# Reordered columns of a product may differ in their last digits, and so move a row that
+# lies between two clusters. Then the order is looked at again, so often at most.
+MAX_NUMBERINGS = 5
+# A larger share of rows that moved is no rounding.
+MAX_MOVED_SHARE = 0.01
 
 
 def index_of_smallest(values):
@@ -67,6 +75,14 @@ class EstimatorTemplate(
 
     def _fitted(self):
         """What predicts, of this fitted estimator."""
+        raise NotImplementedError
+
+    def _preparation_work(self, X):
+        """Multiplications in ``_prepare``: none, where it only converts."""
+        return 0
+
+    def _chunk_work(self, fitted):
+        """Multiplications in the prediction of a chunk of rows."""
         raise NotImplementedError
 
     def _fitted_state(self):
@@ -139,7 +155,8 @@ class EstimatorTemplate(
     def _fit(self, X, y):
         X = self._validate_training_data(X)
         y = self._validate_target(X, y)
-        rows = self._prepare(X)
+        with threads_for(self._preparation_work(X)):
+            rows = self._prepare(X)
         random_state = check_random_state(self.random_state)
         largest = np.iinfo(np.int32).max
         seeds = [random_state.randint(largest) for _ in range(self._n_runs())]
@@ -147,12 +164,14 @@ class EstimatorTemplate(
         run = best_run(self, X, y, rows, distributed.from_first_process(seeds))
         run.rows = rows
         run.drop_training_state()
-        self._keep(run)
+        with threads_for(self._chunk_work(run.fitted)):
+            self._keep(run)
         self._warn_about_result(run)
 
-    def _evaluate(self, run):
+    def _evaluate(self, run, renumber=True):
         """Fill in what is known of a run once it is trained."""
-        run.objective = self._objective(run.fitted, run.rows)
+        with threads_for(self._chunk_work(run.fitted)):
+            run.objective = self._objective(run.fitted, run.rows)
         if not np.isfinite(run.objective):
             self._diverged(f"the objective at the end is {run.objective}")
 
@@ -184,7 +203,9 @@ class EstimatorTemplate(
     def _map(self, what, X):
         """``what`` of the rows of X, as a float32 or integer array."""
         check_is_fitted(self)
-        return self._checked(self._compute(what, self._fitted(), check_data(self, X)))
+        X, fitted = check_data(self, X), self._fitted()
+        with threads_for(self._chunk_work(fitted)):
+            return self._checked(self._compute(what, fitted, X))
 
     def _checked(self, result, name="X"):
         """A tensor of results, or of labels, as an array without unknown values."""
@@ -233,7 +254,9 @@ class EstimatorTemplate(
             On the training data, ``-objective_``.
         """
         check_is_fitted(self)
-        score = -self._objective(self._fitted(), check_data(self, X))
+        X, fitted = check_data(self, X), self._fitted()
+        with threads_for(self._chunk_work(fitted)):
+            score = -self._objective(fitted, X)
         if not np.isfinite(score):
             raise ValueError(
                 f"The objective of {type(self).__name__} on X is beyond float32: some "
@@ -297,12 +320,42 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
             )
         return X
 
-    def _evaluate(self, run):
+    def _evaluate(self, run, renumber=True):
+        # Labels first: columns of a product that change places may change last digits.
+        self._label(run)
+        if renumber and run.labels.min() >= 0:
+            self._number_clusters(run)
         super()._evaluate(run)
-        labels = self._compute("assign", run.fitted, run.rows)
-        run.labels = labels.cpu().numpy().astype(np.int32)
         if run.labels.min() < 0:
             self._diverged(f"row {run.labels.argmin()} of X has no finite embedding")
+
+    def _label(self, run):
+        """Label the training rows through the predict path."""
+        with threads_for(self._chunk_work(run.fitted)):
+            labels = self._compute("assign", run.fitted, run.rows)
+        run.labels = labels.cpu().numpy().astype(np.int32)
+
+    def _number_clusters(self, run):
+        """Number clusters by size, ties by their first row; empty ones come last."""
+        for _ in range(MAX_NUMBERINGS):
+            order = order_of_clusters(run.labels, self.n_clusters)
+            if (order == np.arange(self.n_clusters)).all():
+                return
+            wanted = renumbered(run.labels, order)
+            complete = self._reorder_clusters(run, order)
+            self._label(run)
+            if not complete and (run.labels != wanted).mean() > MAX_MOVED_SHARE:
+                # The module has more for a cluster than what was reordered.
+                self._reorder_clusters(run, np.argsort(order))
+                self._label(run)
+                return
+
+    def _reorder_clusters(self, run, order):
+        """Let what a run has for each cluster take an order.
+
+        Returns whether that is known to be all that it has.
+        """
+        raise NotImplementedError
 
     def _warn_about(self, run):
         """Tell the user of clusters that lost all their samples."""
@@ -339,6 +392,8 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
         Returns
         -------
         labels : ndarray of shape (n_samples,), int32
-            Indices of clusters, from 0 to ``n_clusters - 1``.
+            Indices of clusters, from 0 to ``n_clusters - 1``. In the training data 0
+            is the largest cluster, and so on; equally large ones come in the order
+            of their first rows.
         """
         return self._map("assign", X).astype(np.int32)

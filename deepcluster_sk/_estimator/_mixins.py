@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._validation import conversion
+from deepcluster_sk._threads import threads_for
 
 
 class ReconstructionMixin:
@@ -97,7 +98,8 @@ class DecoderMixin(ReconstructionMixin):
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} makes codes of "
                 f"latent_dim={self.latent_dim}."
             )
-        return self._checked(self.net_.apply(self.module_.decode, Z), "Z")
+        with threads_for(self._chunk_work(self.net_)):
+            return self._checked(self.net_.apply(self.module_.decode, Z), "Z")
 
 
 class SoftAssignmentMixin:

@@ -19,10 +19,12 @@ from deepcluster_sk._estimator._validation import (
     check_image_shape,
     check_layer_sizes,
 )
+from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
-from deepcluster_sk._training._net import ClusterNet
+from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
+from deepcluster_sk.modules._reorder import reorder
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.
@@ -192,7 +194,8 @@ class BaseDeepEstimator(EstimatorTemplate):
         random_state = np.random.RandomState(seed)
         callbacks = self.callbacks or ()
         run = Run(net, rows, y, random_state, callbacks, self.verbose, checkpoint)
-        self._optimize(run)
+        with threads_for(self._step_work(run)):
+            self._optimize(run)
         self._evaluate(run)
         if checkpoint is not None:
             checkpoint.end(run.objective)
@@ -205,7 +208,7 @@ class BaseDeepEstimator(EstimatorTemplate):
             if isinstance(self.optimizer, str)
             else self.optimizer
         )
-        return ClusterNet(
+        net = ClusterNet(
             module=build,
             criterion=torch.nn.Module,  # each phase brings its own
             optimizer=optimizer,
@@ -220,10 +223,19 @@ class BaseDeepEstimator(EstimatorTemplate):
             augmentation=self.augmentation,
             **{f"module__{name}": value for name, value in kwargs.items()},
         ).initialize()
+        net.row_work_ = multiplications(net.module_, n_features)
+        return net
 
-    def _evaluate(self, run):
+    def _step_work(self, run):
+        """Multiplications in a step of training."""
+        return min(len(run.rows), self.batch_size) * run.net.row_work_
+
+    def _chunk_work(self, fitted):
+        return INFERENCE_ROWS * fitted.row_work_
+
+    def _evaluate(self, run, renumber=True):
         self._check_network(run.module)
-        super()._evaluate(run)
+        super()._evaluate(run, renumber)
 
     def _check_network(self, module):
         """Refuse a network that maps everything to the same: infinite statistics."""
@@ -315,6 +327,15 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
     def _assign(self, module, x):
         """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""
         return index_of_smallest(module.distances(module.encode(x)))
+
+    def _reorder_clusters(self, run, order):
+        module, order = run.module, torch.from_numpy(order)
+        if hasattr(module, "reorder_clusters"):
+            module.reorder_clusters(order)
+            return True
+        if isinstance(getattr(module, "centers", None), torch.Tensor):
+            reorder(order, module.centers)
+        return False
 
     def _keep(self, run):
         super()._keep(run)

@@ -5,6 +5,7 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 
 from deepcluster_sk._estimator._validation import check_data, check_same_call
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.exceptions import ConvergenceError
@@ -35,8 +36,9 @@ class PartialFitMixin:
         The first call, on an estimator that is not fitted, pretrains on its batch
         and places the centroids, so it should bring at least some hundred rows. There
         is no burn-in. After ``fit``, training continues from where it ended, with a new
-        optimizer, as it does after ``deepcluster_sk.load``. ``checkpoint`` is for
-        ``fit`` alone.
+        optimizer, as it does after ``deepcluster_sk.load``. Clusters keep the numbers
+        that they had after the first call, or after ``fit``, whatever their sizes
+        become. ``checkpoint`` is for ``fit`` alone.
 
         Parameters
         ----------
@@ -76,9 +78,11 @@ class PartialFitMixin:
             run = self._begin_stream(rows, first)
         else:
             run = self._stream_run(self.net_, rows)
-            self._train_on_batch(run, run.net.criterion_)
-        self._evaluate(run)
-        self._keep(run)
+            with threads_for(self._step_work(run)):
+                self._train_on_batch(run, run.net.criterion_)
+        self._evaluate(run, renumber=False)  # users have seen the numbers
+        with threads_for(self._chunk_work(run.net)):
+            self._keep(run)
 
     def _stream_run(self, net, rows):
         """A run that continues where the fitted estimator, if it is one, stopped."""
@@ -95,12 +99,12 @@ class PartialFitMixin:
             rows.X.shape[1], rows.device, distributed.from_first_process(seed)
         )
         run = self._stream_run(net, rows)
-        if first:
-            for phase in self._start(run):
-                run.train(phase)
-        else:
+        if not first:
             net.module_.load_state_dict(self.module_.state_dict())
-        self._train_on_batch(run, None)
+        with threads_for(self._step_work(run)):
+            for phase in self._start(run) if first else ():
+                run.train(phase)
+            self._train_on_batch(run, None)
         return run
 
     def _train_on_batch(self, run, criterion):

@@ -3,7 +3,7 @@
 import os
 
 from deepcluster_sk._version import __version__
-from deepcluster_sk.io._container import NotStorable, pack, write
+from deepcluster_sk.io._safetensors import NotStorable, pack, write
 
 KIND = "a fitted estimator"
 # What a file may lack, and what may differ on another machine.

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
 from deepcluster_sk._estimator._base import ClustererTemplate
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
 
@@ -42,6 +43,13 @@ class Solution:
     def row_objective(self, X):
         """Objective of each row, ``(n,)``."""
         raise NotImplementedError
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        for name in ("centers", "bases"):
+            found = getattr(self, name, None)
+            if found is not None:
+                setattr(self, name, found[order])
 
 
 class SolverRows:
@@ -106,6 +114,14 @@ class SolverRun:
         """Drop what need not travel back from another process."""
         self.rows = None
 
+    def record(self, phase, terms):
+        """Append a row of ``history_``; returns the loss, the sum of the terms."""
+        terms = {name: float(value) for name, value in terms.items()}
+        loss = sum(terms.values())
+        epoch = 1 + sum(row["phase"] == phase for row in self.history)
+        self.history.append({"phase": phase, "epoch": epoch, "loss": loss, **terms})
+        return loss
+
     def sweep(self, phase, update, max_iter, tol):
         """Call ``update() -> terms`` until the loss stops falling.
 
@@ -124,9 +140,7 @@ class SolverRun:
         steps = tqdm(range(1, max_iter + 1), phase, disable=quiet)
         before = np.inf
         for epoch in steps:
-            terms = {name: float(value) for name, value in update().items()}
-            loss = sum(terms.values())
-            self.history.append({"phase": phase, "epoch": epoch, "loss": loss, **terms})
+            loss = self.record(phase, update())
             steps.set_postfix(loss=f"{loss:.4g}")
             if tol > 0 and epoch > 1 and before - loss <= tol * abs(before):
                 break
@@ -206,9 +220,24 @@ class BaseSolverClusterer(ClustererTemplate):
 
     def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
-        run.solution = self._solve(run)
+        with threads_for(self._preparation_work(rows.X)):
+            run.solution = self._solve(run)
         self._evaluate(run)
         return run
+
+    def _row_work(self):
+        # Of a product with one matrix as wide as the data, or with a dictionary.
+        return self.n_features_in_ * max(self.n_features_in_, self.latent_dim or 0)
+
+    def _preparation_work(self, X):
+        return len(X) * self._row_work()
+
+    def _chunk_work(self, fitted):
+        return INFERENCE_ROWS * self._row_work()
+
+    def _reorder_clusters(self, run, order):
+        run.solution.reorder_clusters(order)
+        return True
 
     def _keep(self, run):
         self.solution_ = run.solution

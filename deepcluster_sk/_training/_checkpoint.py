@@ -19,7 +19,7 @@ from skorch.callbacks import Callback
 
 from deepcluster_sk._training._data import BUFFER_BYTES
 from deepcluster_sk._version import __version__
-from deepcluster_sk.io._container import MALFORMED, NotStorable, pack, read, write
+from deepcluster_sk.io._safetensors import MALFORMED, NotStorable, pack, read, write
 
 FIT, PHASE = "the checkpoint of a fit", "the checkpoint of a phase"
 # Between two saves at least so many times the time that the last one took: saving

@@ -38,7 +38,7 @@ class Phase:
     warm_up : int, default=0
         Number of steps in which learning rates rise, linearly, to what they would be
         without it. A fresh Adam moves every weight by the whole rate at once, which a
-        wide network that is already trained does not survive.
+        wide network that is already trained is damaged by.
 
     Examples
     --------

@@ -14,6 +14,7 @@ from deepcluster_sk.solvers._deep_dictionary import (
     dictionary_product,
 )
 from deepcluster_sk.solvers._local_pca import reseed_empty
+from deepcluster_sk.solvers._numbering import numbered
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
@@ -75,7 +76,8 @@ class KMeansTerm(ClusteringTerm):
         kmeans = KMeans(k, n_init=10, random_state=random_state)
         with ignored_warnings(ConvergenceWarning):  # fewer distinct rows than clusters
             labels = kmeans.fit_predict(X)
-        means, mean = kmeans.cluster_centers_, X.mean(0)
+        means, labels = numbered(kmeans.cluster_centers_, labels)
+        mean = X.mean(0)
         other = _some_rows(X, max(widths), random_state)
         rows = np.vstack([mean, means - mean, X[other] - means[labels[other]]])
         rows = rows[: widths[0]]

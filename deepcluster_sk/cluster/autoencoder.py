@@ -57,21 +57,22 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
     tol : float, default=1e-4
-        Training stops when the loss falls by less than this relative amount in 10
-        epochs. 0 never stops early.
+        Training stops when the mean loss of the last epochs, a fifth of those so
+        far and at least 10, is below that of as many before by less than this
+        relative amount in 10 epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None

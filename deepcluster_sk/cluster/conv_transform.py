@@ -214,17 +214,18 @@ class ConvTransformClustering(BaseDeepClusterer):
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
     tol : float, default=1e-4
-        Training stops when the best loss of the last 10 epochs is not lower, by
-        this relative amount, than the best before. 0 never stops early.
+        Training stops when the mean loss of the last epochs, a fifth of those so
+        far and at least 10, is below that of as many before by less than this
+        relative amount in 10 epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -235,6 +236,7 @@ class ConvTransformClustering(BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Centres of the codes.
     history_ : list of dict

@@ -143,15 +143,15 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -162,6 +162,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
         ("divergence", "orthogonality", "corner",

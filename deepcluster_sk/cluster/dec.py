@@ -103,7 +103,7 @@ class _RefreshTarget(Callback):
         self.criterion.target.copy_(target_distribution(assignment))
 
     def _reseed(self, module, embedding, assignment):
-        """Move the centres of empty clusters to the rows with the least sure labels."""
+        """Move the centres of empty clusters to the rows of least certain labels."""
         sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
         empty = (sizes == 0).nonzero().flatten()
         if len(empty) == 0:
@@ -186,7 +186,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
 
 class DEC(_BaseDEC):
-    """DEC: deep embedded clustering, by learning from its own sure assignments.
+    """DEC: deep embedded clustering, learning from high-confidence assignments.
 
     An autoencoder is trained, k-means finds k centres among its codes, and encoder
     and centres then minimise ``KL(p || q)``: q are soft assignments by a Student t
@@ -258,15 +258,15 @@ class DEC(_BaseDEC):
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -277,6 +277,7 @@ class DEC(_BaseDEC):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centres in the embedding.
     history_ : list of dict
@@ -323,8 +324,8 @@ class DEC(_BaseDEC):
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
     dropout of 0.2.
 
-    A cluster that has lost all its samples when the target is computed is started
-    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    A cluster that has lost all its samples when the target is computed is re-seeded
+    at the sample with the least certain label, and a ``ClusterCollapseWarning``
     says so.
 
     The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments
@@ -485,15 +486,15 @@ class IDEC(DecoderMixin, _BaseDEC):
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -504,6 +505,7 @@ class IDEC(DecoderMixin, _BaseDEC):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centres in the embedding.
     history_ : list of dict
@@ -541,8 +543,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     The objective of any rows is computed with the target that these rows themselves
     make. For the units of X and of the code see the notes of ``DEC``.
 
-    A cluster that has lost all its samples when the target is computed is started
-    again on the sample with the least sure label, and a ``ClusterCollapseWarning``
+    A cluster that has lost all its samples when the target is computed is re-seeded
+    at the sample with the least certain label, and a ``ClusterCollapseWarning``
     says so.
 
     The companion objectives are ``λ sum_b ω(b) d_cs(A, K_b)``, A the soft assignments

@@ -139,21 +139,22 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
     tol : float, default=1e-4
-        Training stops when the best loss of the last 10 epochs is not lower, by
-        this relative amount, than the best before. 0 never stops early.
+        Training stops when the mean loss of the last epochs, a fifth of those so
+        far and at least 10, is below that of as many before by less than this
+        relative amount in 10 epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -164,6 +165,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean code of each cluster.
     components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32
@@ -335,6 +337,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
         run.module.projections.copy_(torch.from_numpy(projections))
+
+    def _reorder_clusters(self, run, order):
+        run.bases = run.bases[order]
+        return super()._reorder_clusters(run, order)
 
     def _keep(self, run):
         super()._keep(run)

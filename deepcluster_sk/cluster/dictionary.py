@@ -141,6 +141,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean code of each cluster.
     dictionaries_ : list of ndarrays
@@ -156,8 +157,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         Number of sweeps run.
     objective_ : float
         Objective per training sample at the end, coded as new samples are.
-    module_ : types.SimpleNamespace
-        The arrays that ``predict`` needs.
+    solution_ : object
+        The arrays that ``predict`` needs, as attributes.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -189,7 +190,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     Non-negative codes in all layers are had by non-negative dictionaries D_2, D_3,
     ... This suffices; it is also needed where some sample uses one atom alone. The
     slides update D_2 and D_3 by pseudo-inverses, under which neither the
-    constraints nor the descent survive. Here each atom is updated by an exact
+    constraints nor the descent hold any longer. Here each atom is updated by an exact
     minimiser, or one of a majoriser, on the non-negative part of the unit sphere,
     so that no sweep raises the loss. Unit norms fix the scale: without them the
     clustering term would vanish with the codes.

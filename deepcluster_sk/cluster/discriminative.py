@@ -238,15 +238,15 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -257,6 +257,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         The centroids, directions in the embedding: of unit norm.
     history_ : list of dict
@@ -291,7 +292,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     data and its codes are held in memory. The objective compares all pairs of rows,
     in blocks: its time grows as the square of their number.
 
-    A cluster that loses all its samples is started again from the sample that fits
+    A cluster that loses all its samples is re-seeded from the sample that fits
     its own centroid worst, and a ``ClusterCollapseWarning`` says so.
 
     References

@@ -31,6 +31,7 @@ from deepcluster_sk.losses import (
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.solvers._numbering import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 TINY = 1e-12
@@ -118,11 +119,10 @@ class _ExemplarLoss(Criterion):
         weights = None
         if self.smoothing is not None:
             weights = inverse_size_weights(module.sizes, self.smoothing)
-        distance = kmeans_loss(
-            embedding, module.centers, self._labels(output, index), weights
-        )
+        labels = self._labels(output, index)
+        distance = kmeans_loss(embedding, module.centers, labels, weights)
         return {
-            "reconstruction": module.relative_error(x, embedding, "mean"),
+            "reconstruction": module.relative_error(x, embedding, "mean", labels),
             "clustering": self.clustering_weight * distance,
             "entropy": self.entropy_weight * assignment_entropy(output.assignment),
         }
@@ -172,7 +172,8 @@ def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, roun
         counts = np.bincount(labels, minlength=n_clusters) / len(codes)
         sizes = torch.from_numpy(batch_size * counts)
         weights = inverse_size_weights(sizes, smoothing).numpy()[labels]
-    centers = torch.from_numpy(kmeans.cluster_centers_.astype(np.float32))
+    centers, labels = numbered(kmeans.cluster_centers_, labels)
+    centers = torch.from_numpy(centers.astype(np.float32))
     return centers, torch.from_numpy(labels.astype(np.int64))
 
 
@@ -286,22 +287,22 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
     tol : float, default=1e-4
-        The burn-in, and then training, stops when the best loss of the last 10
-        epochs is not lower, by this relative amount, than the best before. 0 never
-        stops early.
+        The burn-in, and then training, stops when the mean loss of the last epochs,
+        a fifth of those so far and at least 10, is below that of as many before by
+        less than this relative amount in 10 epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it. Weights,
-        losses and codes stay float32.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -311,8 +312,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of each training sample; the same as ``predict`` of them. After
-        ``partial_fit``, those of its last batch.
+        Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first. After ``partial_fit``,
+        which leaves the numbers as they are, those of its last batch.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         The centroids μ, in the embedding.
     exemplars_ : ndarray of shape (n_clusters, n_features), float32

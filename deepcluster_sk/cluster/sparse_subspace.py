@@ -104,6 +104,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         Mean of the embedding in each cluster. The mean of a subspace's samples
         may well be near zero; ``components_`` tells more.
@@ -119,8 +120,8 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         Number of rows of ``history_``.
     objective_ : float
         Squared distance to the nearest subspace at the end, per training sample.
-    module_ : types.SimpleNamespace
-        The arrays that ``predict`` needs.
+    solution_ : object
+        The arrays that ``predict`` needs, as attributes.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -259,8 +260,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
 
     def _solve(self, run):
         rows, solution = run.rows, copy(run.rows.start)
-        row = {"phase": "self-expression", "epoch": 1, "loss": sum(rows.terms.values())}
-        run.history.append({**row, **rows.terms})
+        run.record("self-expression", rows.terms)
         labels = cut(rows.affinity, self.n_clusters, run.random_state)
         run.affinity = rows.affinity
         dimension = self.subspace_dim

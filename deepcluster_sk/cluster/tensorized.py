@@ -15,6 +15,7 @@ from torch import nn
 
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer, add_noise
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import Criterion
@@ -185,18 +186,19 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         Number of runs from different seeds; the one of lowest objective is kept.
         "auto" makes 10 with the exact solver and 1 with the other.
     tol : float, default=1e-4
-        Training stops when the loss falls by less than this relative amount in 10
-        epochs. 0 never stops early. The exact solver stops when no label
-        changes.
+        Training stops when the mean loss of the last epochs, a fifth of those so
+        far and at least 10, is below that of as many before by less than this
+        relative amount in 10 epochs. 0 never stops early. The exact solver stops
+        when no label changes.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
         (``skorch.callbacks``), not of ``sklearn.callback``.
     checkpoint : str, path-like or None, default=None
-        A folder in which ``fit`` notes its state, to go on after it was killed: the
+        A folder in which ``fit`` saves its state, to resume after it was killed: the
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
-        noted is removed at the end.
+        saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -207,6 +209,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first; with ``init="labels"`` as
+        the labels that they start from.
     cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
         The centres C_j. Unlike those of methods with one embedding they live in
         the space of X: in its own code every centre is near zero.
@@ -241,7 +245,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     λ = -0.1. With λ >= 0 nothing holds a sample near its centre along the
     principal direction, and overlapping clusters are confused.
 
-    An empty cluster is started again from the sample that is fitted worst, and a
+    An empty cluster is re-seeded from the sample that is fitted worst, and a
     ``ClusterCollapseWarning`` says so if the gradient solver had to.
 
     References
@@ -372,8 +376,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
                 )
         elif self.code_penalty > 0:
             raise ValueError(
-                f"code_penalty={self.code_penalty} of {name} must be at most 0 for autoencoders "
-                "that are not linear: larger codes would lower the objective for ever."
+                f"code_penalty={self.code_penalty} of {name} must be at most 0 for "
+                "autoencoders that are not linear: larger codes would lower the "
+                "objective for ever."
             )
         if self.solver == "exact" and not (
             self._is_linear() and self.assignment == "lloyd"
@@ -456,15 +461,16 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     def _solve(self, run):
         """Solve in closed form: local principal components (Theorem 2.2)."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
-        centers, bases, history = local_pca(
-            X,
-            self._initial_labels(X, run),
-            self.n_clusters,
-            self.latent_dim,
-            self.code_penalty,
-            self.max_epochs,
-            run.random_state,
-        )
+        with threads_for(X.size * X.shape[1]):
+            centers, bases, history = local_pca(
+                X,
+                self._initial_labels(X, run),
+                self.n_clusters,
+                self.latent_dim,
+                self.code_penalty,
+                self.max_epochs,
+                run.random_state,
+            )
         with torch.no_grad():
             run.module.centers.copy_(torch.from_numpy(centers))
             run.module.stack.weight.copy_(torch.from_numpy(bases.copy()))
@@ -507,6 +513,10 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         if self._is_linear():
             with torch.no_grad():
                 self.components_ = run.module.stack.basis().cpu().numpy()
+
+    def _evaluate(self, run, renumber=True):
+        # Known labels have named the clusters.
+        super()._evaluate(run, renumber and self.init != "labels")
 
     def _advice(self):
         return "Scale the data" if self._uses_exact_solver() else super()._advice()

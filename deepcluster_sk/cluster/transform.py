@@ -114,6 +114,7 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
     ----------
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
+        Clusters are numbered by size, the largest first.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Mean of the embedding in each cluster.
     components_ : ndarray of shape (n_clusters, dimension, latent_dim), float32
@@ -126,13 +127,15 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
     history_ : list of dict
         One row a sweep: "phase", "epoch", "loss" and each loss term: "transform",
         "transform_penalty", "self_expression" and "expression_penalty", per sample.
+        The last row, of the phase "subspaces", has the mean squared distance to the
+        nearest subspace, "residual": that is ``objective_``.
     n_iter_ : int
-        Number of sweeps run.
+        Number of rows of ``history_``.
     objective_ : float
         Mean squared distance of the embedding, at unit norm, to the nearest
         subspace.
-    module_ : types.SimpleNamespace
-        The arrays that ``predict`` needs.
+    solution_ : object
+        The arrays that ``predict`` needs, as attributes.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -153,7 +156,8 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
     samples depend on all samples, so that ``transform``, ``predict`` and ``score``
     use the embedding ``T_L ReLU(... ReLU(T_1 x))`` instead, also of the training
     data. For the same reason ``objective_``, by which the best of ``n_init`` runs
-    is chosen, is not the last loss.
+    is chosen, is the loss of the subspaces that are fitted to that embedding in the
+    end, and not the loss that the sweeps lower.
 
     References
     ----------
@@ -243,7 +247,10 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         solution.transforms = learner.transforms
         run.affinity = affinity(learner.C, self.affinity_mass)
         labels = cut(run.affinity, k, run.random_state)
-        solution.fit_subspaces(run.rows.X, labels, k, "auto", run.random_state)
+        residuals = solution.fit_subspaces(
+            run.rows.X, labels, k, "auto", run.random_state
+        )
+        run.record("subspaces", {"residual": residuals.min(1).mean()})
         solution.fit_centers(run.rows.X, k)
         return solution
 

@@ -6,7 +6,7 @@ from torch import nn
 class Criterion(nn.Module):
     """What is minimised: a map from a batch to a dict of loss terms.
 
-    A subclass defines ``forward``, and where it takes note of what it sees, ``observe``.
+    A subclass defines ``forward``, and ``observe`` where it takes note of what it sees.
     What only training needs, such as weights and targets of each row, is an attribute
     or a buffer of the criterion, read by ``index``.
 

@@ -24,7 +24,7 @@ class LabelMemory(nn.Module):
         self.register_buffer("n_changed", labels.new_zeros(()), persistent=False)
 
     def update(self, index, labels):
-        """Take note of the labels of a whole batch; returns the sizes of its clusters."""
+        """Take note of the labels of a whole batch; returns its clusters' sizes."""
         sizes = labels.bincount(minlength=len(self.sizes))
         self.sizes += sizes
         self.n_changed += (labels != self.labels[index]).sum()

@@ -5,8 +5,10 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
+from deepcluster_sk.solvers._numbering import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # Iterations of a mixture after which its starts are compared. After 5 those from
@@ -26,6 +28,8 @@ WITHIN_RIDGE = 0.3
 
 def place_centers(run, n_clusters, init):
     """Find clusters in the code, and units of the code in which they are round.
+
+    The largest cluster comes first.
 
     Parameters
     ----------
@@ -48,7 +52,9 @@ def place_centers(run, n_clusters, init):
     centers, labels = kmeans_start(code, n_clusters, run.random_state)
     if init == "mixture":
         array = code.cpu().numpy().astype(np.float64)
-        found = mixture_start(array, labels, centers, run.random_state)
+        n_starts = KMEANS_STARTS + ROW_STARTS
+        with threads_for(array.size * array.shape[1] * n_clusters * n_starts):
+            found = mixture_start(array, labels, centers, run.random_state)
         if found is not None:
             centers, labels = found
             within = torch.from_numpy(pooled_covariance(array, labels, centers))
@@ -125,7 +131,7 @@ def mixture_start(X, labels, centers, random_state, strength=100):
     sums = np.zeros_like(centers, dtype=np.float64)
     np.add.at(sums, labels, X)
     sizes = np.bincount(labels, minlength=len(centers))[:, None]
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels
+    return numbered(np.where(sizes > 0, sums / np.maximum(sizes, 1), means), labels)
 
 
 def _mixture_starts(X, n_clusters, random_state):
@@ -145,7 +151,7 @@ def _mixture_starts(X, n_clusters, random_state):
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):
-    """Centres and labels of k-means on an embedding.
+    """Centres and labels of k-means on an embedding, the largest cluster first.
 
     Parameters
     ----------
@@ -177,6 +183,8 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     """
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
     # Fewer distinct codes than clusters: those that end empty are announced by us.
-    with ignored_warnings(ConvergenceWarning):
+    work = embedding.numel() * n_clusters
+    with ignored_warnings(ConvergenceWarning), threads_for(work):
         labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
-    return kmeans.cluster_centers_.astype(np.float32), labels.astype(np.int64)
+    centers, labels = numbered(kmeans.cluster_centers_, labels)
+    return centers.astype(np.float32), labels.astype(np.int64)

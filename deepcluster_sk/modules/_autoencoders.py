@@ -375,7 +375,7 @@ class MixedPrecision(Autoencoder):
 
 
 def with_precision(network, precision):
-    """The autoencoder, or that autoencoder in :class:`MixedPrecision` for "bfloat16"."""
+    """The autoencoder, in :class:`MixedPrecision` for "bfloat16"."""
     return MixedPrecision(network) if precision == "bfloat16" else network
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional
 from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
 from deepcluster_sk.modules._output import LazyOutput
+from deepcluster_sk.modules._reorder import reorder
 
 
 class CentroidAutoencoder(Autoencoder):
@@ -85,6 +86,10 @@ class CentroidAutoencoder(Autoencoder):
         """
         decoded = self.autoencoder.decode(embedding)
         return functional.mse_loss(decoded, self.standardize(x), reduction=reduction)
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.centers)
 
     def distances(self, embedding):
         """Squared distance of each code to each centre, ``(n, k)``."""

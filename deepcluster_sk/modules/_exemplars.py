@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from deepcluster_sk.losses import softmax_assignment
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
+from deepcluster_sk.modules._reorder import reorder
 
 
 class ExemplarOutput(NamedTuple):
@@ -82,6 +83,10 @@ class ExemplarAutoencoder(CentroidAutoencoder):
                 self.fusion.weight.copy_(torch.eye(width, 2 * width))
                 self.fusion.bias.zero_()
 
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.centers, self.sizes)
+
     def freeze_fusion(self, frozen=True):
         """Train the centroid-integration unit with the rest, or not."""
         if self.fusion is not None:
@@ -95,14 +100,18 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         """Reconstruction of each code, together with its nearest centroid."""
         return super().decode(self.integrate(embedding))
 
-    def relative_error(self, x, embedding, reduction="none"):
-        """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
-        return super().relative_error(x, self.integrate(embedding), reduction)
+    def relative_error(self, x, embedding, reduction="none", labels=None):
+        """Squared error of each value, in squared units of ``scale``, ``(n, d)``.
 
-    def integrate(self, embedding):
+        ``labels``, ``(n,)``, are the clusters of the codes, by default the nearest.
+        """
+        return super().relative_error(x, self.integrate(embedding, labels), reduction)
+
+    def integrate(self, embedding, labels=None):
         """What the decoder sees of each code: h(z, μ) (Eq. 3), ``(n, h)``."""
         if self.fusion is not None:
-            centers = self.centers[self.nearest(embedding)]
+            labels = self.nearest(embedding) if labels is None else labels
+            centers = self.centers[labels]
             embedding = self.fusion(torch.cat([embedding, centers], dim=1))
         return embedding / self.code_scale
 

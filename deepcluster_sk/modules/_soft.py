@@ -11,6 +11,7 @@ from deepcluster_sk.modules._blocks import (
 )
 from deepcluster_sk.modules._centroids import CentroidAutoencoder
 from deepcluster_sk.modules._output import LazyOutput
+from deepcluster_sk.modules._reorder import reorder
 
 
 class StudentTAutoencoder(CentroidAutoencoder):
@@ -81,6 +82,10 @@ class DivergenceModule(nn.Module):
         )
         self.output = nn.Linear(latent_dim, n_clusters)
 
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.output.weight, self.output.bias)
+
     def forward(self, x):
         """Everything about a batch of rows, on demand."""
         return LazyOutput(self, x)
@@ -106,8 +111,8 @@ class DivergenceModule(nn.Module):
         return self.autoencoder.decode(code)
 
     @torch.no_grad()
-    def split_cluster(self, dead, hidden):
-        """Let a dead cluster take over half of another one.
+    def split_cluster(self, empty, hidden):
+        """Give an empty cluster half of another one.
 
         Its logit becomes that of the other plus ``(h - m) v``, with m the mean and
         v the principal direction of the other's hidden vectors, scaled to unit
@@ -115,7 +120,7 @@ class DivergenceModule(nn.Module):
 
         Parameters
         ----------
-        dead : int
+        empty : int
             The cluster without rows.
         hidden : Tensor of shape (m, latent_dim)
             Hidden vectors of the rows of the cluster to split, all assigned to it.
@@ -125,8 +130,8 @@ class DivergenceModule(nn.Module):
         scale = (spread[0] / len(hidden) ** 0.5).clamp_min(1e-6)
         weight = directions[0] / scale
         source = self.output(mean[None]).argmax()
-        self.output.weight[dead] = self.output.weight[source] + weight
-        self.output.bias[dead] = self.output.bias[source] - weight @ mean
+        self.output.weight[empty] = self.output.weight[source] + weight
+        self.output.bias[empty] = self.output.bias[source] - weight @ mean
 
 
 def build_block_autoencoder(

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
+from deepcluster_sk.modules._reorder import reorder
 
 
 def unit_norm(z):
@@ -36,6 +37,10 @@ class SubspaceAutoencoder(Autoencoder):
         h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.projections)
 
     def encode(self, x):
         """Code of each row."""

@@ -13,6 +13,7 @@ from deepcluster_sk.modules._autoencoders import (
     AutoencoderOutput,
     build_autoencoder,
 )
+from deepcluster_sk.modules._reorder import reorder
 
 
 class StackedProjection(nn.Module):
@@ -279,6 +280,10 @@ class TensorizedModule(nn.Module):
         self.stack = stack
         self.code_penalty = code_penalty
         self.register_buffer("centers", torch.zeros(n_clusters, n_features))
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.centers, *self.stack.parameters())
 
     def forward(self, x):
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""

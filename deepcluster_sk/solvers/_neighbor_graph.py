@@ -41,7 +41,7 @@ def nearest_neighbors(x, n_neighbors, metric):
 
 
 def anchor_edges(distance, index, fraction, local):
-    """Keep the most trusted edges of a graph of nearest neighbours.
+    """Keep the shortest edges of a graph of nearest neighbours.
 
     Parameters
     ----------

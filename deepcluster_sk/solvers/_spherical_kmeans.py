@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from sklearn.cluster import kmeans_plusplus
 
+from deepcluster_sk.solvers._numbering import order_of_clusters
+
 
 def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=100):
     """Centres of k-means on the unit sphere, where similarity is the cosine.
@@ -24,9 +26,9 @@ def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=1
     Returns
     -------
     centers : Tensor of shape (k, h)
-        Of unit norm.
+        Of unit norm, that of the largest cluster first.
     """
-    best, centers = -np.inf, None
+    best, centers, best_labels = -np.inf, None, None
     array = directions.cpu().numpy()
     for _ in range(n_init):
         seeds, _ = kmeans_plusplus(array, n_clusters, random_state=random_state)
@@ -37,8 +39,9 @@ def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=1
                 break
             mu = mean_directions(directions, labels, mu)
         if float(cosine.mean()) > best:
-            best, centers = float(cosine.mean()), mu
-    return centers
+            best, centers, best_labels = float(cosine.mean()), mu, labels
+    order = order_of_clusters(best_labels.cpu().numpy(), n_clusters)
+    return centers[torch.from_numpy(order).to(centers.device)]
 
 
 def nearest_direction(directions, centers):

@@ -6,8 +6,10 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import laplacian
 from sklearn.cluster import KMeans, spectral_clustering
 
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers import self_expression
 from deepcluster_sk.solvers._local_pca import leading_directions
+from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # A subspace whose dimension is "auto" has at most this one.
@@ -60,7 +62,8 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9):
     """
     if len(Z) == 1:
         return sparse.csr_array((1, 1))
-    return self_expression(Z, weight, penalty, l1_ratio=l1_ratio)
+    with threads_for(len(Z) * Z.size):
+        return self_expression(Z, weight, penalty, l1_ratio=l1_ratio)
 
 
 def expression_penalty(C, penalty, l1_ratio=0.9):
@@ -118,14 +121,21 @@ def cut(A, n_clusters, random_state):
     Returns
     -------
     labels : ndarray of shape (n,)
+        The largest cluster is 0, and so on.
     """
+    labels = _cut(A, n_clusters, random_state)
+    return renumbered(labels, order_of_clusters(labels, n_clusters))
+
+
+def _cut(A, n_clusters, random_state):
     n = A.shape[0]
     if n_clusters == n:
         return np.arange(n)
     if n_clusters == 1:
         return np.zeros(n, dtype=int)
     if n <= DENSE_NODES:
-        maps = _spectral_maps(A, n_clusters)
+        with threads_for(n**3):
+            maps = _spectral_maps(A, n_clusters)
         with ignored_warnings(
             UserWarning
         ):  # few distinct points: there is no better cut
