@@ -31,7 +31,6 @@ from skorch.callbacks import Callback
 
 import deepcluster_sk
 from deepcluster_sk._estimator import _base
-from deepcluster_sk.building import BaseDeepEstimator, BaseSolverClusterer
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.plotting._losses import _NOT_LOSSES
 from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
@@ -158,17 +157,6 @@ def test_dataframes(estimator, blobs):
     assert embedding.shape == (len(X), estimator.latent_dim)
     with pytest.raises(ValueError, match="feature names"):
         fitted.transform(X[list("dcba")])
-
-
-@pytest.fixture
-def untrained(monkeypatch):
-    """Fail where anything is trained or solved."""
-
-    def fail(*args, **kwargs):
-        pytest.fail("trained")
-
-    for family in (BaseDeepEstimator, BaseSolverClusterer):
-        monkeypatch.setattr(family, "_one_run", fail)
 
 
 @every(SMALL)

@@ -226,14 +226,9 @@ def test_one_cluster_and_as_many_as_samples(X):
         ({"n_clusters": 61}, "n_samples=60 should be >= n_clusters=61"),
     ],
 )
-def test_impossible_parameters_are_refused(settings, match, X):
+def test_impossible_parameters_are_refused(settings, match, X, untrained):
     with pytest.raises(ValueError, match=match):
         DDC(**{**SMALL, **settings}).fit(X)
-
-
-def test_one_sample_is_refused(X):
-    with pytest.raises(ValueError, match="n_samples=1 should be >= 2"):
-        DDC(1, **SMALL).fit(X[:1])
 
 
 def test_smallest_batches_leave_no_row_alone(X):

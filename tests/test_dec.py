@@ -12,6 +12,7 @@ from torch import nn
 
 from deepcluster_sk import DCN, DDC, DEC, IDEC
 from deepcluster_sk._training._data import Rows
+from deepcluster_sk._training._net import ClusterNet
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import cauchy_schwarz_loss
@@ -381,16 +382,24 @@ class WithBlocks(Plain):
         return z, [z]
 
 
-def test_architecture_without_declarations_is_refused_where_they_are_needed(X):
+def test_architecture_without_declarations_is_refused_where_they_are_needed(
+    X, monkeypatch
+):
     settings = {**SMALL, "hidden_layer_sizes": None, "architecture": Plain}
     DEC(3, **settings).fit(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(ClusterNet, "partial_fit", lambda *_: pytest.fail("trained"))
+        check_refusals(X, settings)
+    settings["architecture"] = WithBlocks
+    model = DEC(3, **settings, companion="naive").fit(X)
+    assert model.history_[-1]["companion"] > 0
+
+
+def check_refusals(X, settings):
     with pytest.raises(ValueError, match=r"companion='naive'.*encode_with_blocks"):
         DEC(3, **settings, companion="naive").fit(X)
     with pytest.raises(ValueError, match=r"pretraining='layerwise'.*stages"):
         DEC(3, **settings, pretraining="layerwise").fit(X)
-    settings["architecture"] = WithBlocks
-    model = DEC(3, **settings, companion="naive").fit(X)
-    assert model.history_[-1]["companion"] > 0
 
 
 def test_objective_with_companions_ignores_the_order_in_memory(X):

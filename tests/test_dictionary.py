@@ -109,7 +109,7 @@ def test_nonnegative_atoms_find_the_planted_dictionary():
     assert found == pytest.approx(D, abs=1e-3)
 
 
-def test_widths_that_cannot_be_are_refused():
+def test_widths_that_cannot_be_are_refused(untrained):
     model = DeepDictionaryClustering(2, hidden_layer_sizes=(4, 0))
     with pytest.raises(ValueError, match="'hidden_layer_sizes' parameter"):
         model.fit(np.ones((5, 3)))

@@ -143,7 +143,7 @@ def test_too_many_samples_for_a_dense_method_are_refused(penalty):
         model.fit(X)
 
 
-def test_widths_that_cannot_be_are_refused():
+def test_widths_that_cannot_be_are_refused(untrained):
     X, _ = planted_subspaces(n=2)
     with pytest.raises(ValueError, match=r"latent_dim=51 .* at most n_features=50"):
         SparseSubspaceClustering(2, latent_dim=51).fit(X)

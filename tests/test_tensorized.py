@@ -230,7 +230,7 @@ def test_labels_are_ignored_by_other_starts():
         ([0, 1, 2], "inconsistent numbers of samples"),
     ],
 )
-def test_labels_that_cannot_start_are_refused(y, message):
+def test_labels_that_cannot_start_are_refused(y, message, untrained):
     X = np.random.RandomState(0).randn(20, 3)
     with pytest.raises(ValueError, match=message):
         TensorizedAutoencoder(3, init="labels").fit(X, y)
@@ -320,13 +320,13 @@ def test_positive_penalty_is_for_linear_autoencoders():
         {"architecture": "conv", "image_shape": (1, 2, 4)},
     ],
 )
-def test_exact_solver_says_what_it_needs(settings):
+def test_exact_solver_says_what_it_needs(settings, untrained):
     X, _ = planted(n=10)
     with pytest.raises(ValueError, match=r"solver='exact'.* needs linear"):
         TensorizedAutoencoder(3, solver="exact", **settings).fit(X)
 
 
-def test_code_wider_than_the_data_is_refused():
+def test_code_wider_than_the_data_is_refused(untrained):
     with pytest.raises(ValueError, match=r"latent_dim=3 .*at most n_features=2"):
         TensorizedAutoencoder(2, latent_dim=3).fit(np.eye(5)[:, :2])
 
