@@ -157,7 +157,9 @@ def _output(rng, n=12, h=2, d=4):
     module = SimpleNamespace(
         centers=centers,
         sizes=sizes,
-        relative_error=lambda x, embedding, reduction: getattr(error, reduction)(),
+        relative_error=lambda x, embedding, reduction, labels: getattr(
+            error, reduction
+        )(),
     )
     return ExemplarOutput(z, assignment, module), labels, error
 

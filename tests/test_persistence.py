@@ -60,7 +60,7 @@ def assert_same(a, b):
 def public_attributes(estimator):
     return {
         name: value
-        for name, value in vars(estimator).items()
+        for name, value in sorted(vars(estimator).items())
         if name.endswith("_")
         and name[0] != "_"
         and name not in ("net_", "module_", "affinity_matrix_")
