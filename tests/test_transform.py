@@ -42,7 +42,7 @@ def test_a_sweep_does_not_raise_the_loss(name, penalty, n_layers, latent_dim):
         tol=0,
         random_state=0,
     ).fit(X)
-    assert model.n_iter_ == 6
+    assert [row["phase"] for row in model.history_] == ["sweep"] * 6 + ["subspaces"]
     assert rises(model.history_, "sweep").max() <= 1e-10
 
 
