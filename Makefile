@@ -4,9 +4,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 BENCHMARKS ?=
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rounding lint docs benchmarks check-wheel clean
+.PHONY: help demo test test-all test-rounding lint docs benchmarks check-wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -15,7 +16,10 @@ demo: $(INSTALLED)  ## cluster and denoise real data; writes demo.png
 	$(PYTHON) -m benchmarks.demo
 
 test: $(INSTALLED)  ## run the tests and the examples in docstrings
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
+	$(PYTEST)
+
+test-all: $(INSTALLED)  ## run those too that take minutes, each on its own
+	$(PYTEST) -m ''
 
 test-rounding: $(INSTALLED)  ## compare computations under other vector instructions
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests

@@ -112,7 +112,7 @@ class Checkpoints(Callback):
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Stop it, and score."""
-        if net.phase_ != "cluster":
+        if net.phase_.name != "cluster":
             return
         self.seconds.append(perf_counter() - self.start)
         module = net.module_

@@ -18,6 +18,7 @@ from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -28,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from benchmarks._harness import Benchmark, Job, group, results_table, shortfalls
 from deepcluster_sk import DCN, DEC, IDEC, PCX, Autoencoder, DiscriminativeClustering
 from deepcluster_sk.augmentation import RandomAffine
+from deepcluster_sk.cluster.pcx import _ExemplarLoss
 from deepcluster_sk.datasets import load_coil20, load_mnist_test
 from deepcluster_sk.metrics import clustering_accuracy
 from deepcluster_sk.plotting import ExemplarDisplay
@@ -112,6 +114,38 @@ before any weight is applied: `init="k-means"`, where the weights have something
 """
 
 
+class PCXWithoutIntegration(PCX):
+    """PC-X whose decoder sees the codes alone (Table 6: no CI)."""
+
+    def _module_spec(self, n_features):
+        build, arguments = super()._module_spec(n_features)
+        return build, {**arguments, "integrate_centroids": False}
+
+
+class FixedCentroidLoss(_ExemplarLoss):
+    """Eq. 9, without the moving averages after each batch."""
+
+    def observe(self, output, x, index):
+        """Count who is in use; with no codes kept, no cluster is re-seeded either."""
+        labels = self._labels(output, index)
+        self.counts += torch.bincount(labels, minlength=len(self.counts))
+
+
+class PCXFixedCentroids(PCX):
+    """PC-X whose centroids and sizes stay where the clustering starts."""
+
+    def _criterion(self, burn_in=False, fixed_labels=None):
+        weighted = self.imbalanced and not burn_in
+        return FixedCentroidLoss(
+            self.n_clusters,
+            self.clustering_weight,
+            entropy_weight=0.0 if burn_in else self.entropy_weight,
+            smoothing=self.size_smoothing if weighted else None,
+            decay=self.decay,
+            fixed_labels=fixed_labels,
+        )
+
+
 def mixture(sizes, seed, width=10, distance=4.0):
     """Gaussian clusters of given sizes, each with a covariance of its own.
 
@@ -171,8 +205,8 @@ def methods(data, k, shape, seed):
     for cls in (DEC, IDEC, DCN):
         yield cls.__name__, cls(**common)
     yield "PCX", PCX(**common)
-    yield "PCX, no CI", PCX(integrate_centroids=False, **common)
-    yield "PCX, fixed centroids", PCX(update="none", **common)
+    yield "PCX, no CI", PCXWithoutIntegration(**common)
+    yield "PCX, fixed centroids", PCXFixedCentroids(**common)
     yield "DiscriminativeClustering, mlp", DiscriminativeClustering(**common)
     conv = DiscriminativeClustering(
         architecture="conv",

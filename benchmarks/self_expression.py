@@ -42,20 +42,20 @@ def worst_violation(Z, C, l1, ridge, block=500):
     return worst / l1
 
 
-def measure(n, regularization, penalty):
+def measure(n, penalty, alpha):
     """Return one row of the table."""
     Z, labels = planted(n)
     begin = time.perf_counter()
-    C = self_expression(Z, penalty, regularization)
+    C = self_expression(Z, alpha, penalty)
     seconds = time.perf_counter() - begin
     unit = 1e6 if sys.platform == "darwin" else 1e3  # ru_maxrss: bytes or KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    ratio = 1.0 if regularization == "l1" else 0.9
-    violation = worst_violation(Z, C, ratio * penalty, 0.5 * (1.0 - ratio) * penalty)
+    ratio = 1.0 if penalty == "l1" else 0.9
+    violation = worst_violation(Z, C, ratio * alpha, 0.5 * (1.0 - ratio) * alpha)
     row, column = C.nonzero()
     inside = abs(C.data[labels[row] == labels[column]]).sum() / abs(C.data).sum()
     return (
-        f"| {n} | {regularization} | {penalty:g} | {seconds:.1f} | {peak:.0f} "
+        f"| {n} | {penalty} | {alpha:g} | {seconds:.1f} | {peak:.0f} "
         f"| {C.nnz / n:.1f} | {inside:.3f} | {violation:.1e} |"
     )
 
@@ -64,17 +64,17 @@ def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 5000, 10000])
-    parser.add_argument("--penalties", type=float, nargs="+", default=[0.02, 0.2])
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.02, 0.2])
     args = parser.parse_args()
-    print("| n | R | penalty | seconds | peak RSS, MB | entries a row ", end="")
+    print("| n | R | alpha | seconds | peak RSS, MB | entries a row ", end="")
     print("| weight inside the subspace | violation |")
     print("|---|---|---|---|---|---|---|---|")
     context = multiprocessing.get_context("spawn")
     for n in args.sizes:
-        for regularization in ("l1", "elastic-net"):
-            for penalty in args.penalties:
+        for penalty in ("l1", "elasticnet"):
+            for alpha in args.alphas:
                 with context.Pool(1) as pool:
-                    row = pool.apply(measure, (n, regularization, penalty))
+                    row = pool.apply(measure, (n, penalty, alpha))
                 print(row, flush=True)
 
 

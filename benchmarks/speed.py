@@ -8,11 +8,11 @@ and the report says so.
 Contenders train the same network for the same number of epochs in batches of 256, in
 one process and turn by turn, so that a busy machine disturbs all alike. No method
 stops early, but for "here, stopping", which has the default ``tol``; ClustPy cannot.
-The large network, which is bound by arithmetic, also runs with ``precision="bf16"``. A
-fit is the whole call: what happens once (first clusters, the last
-assignment) counts, and is also shown apart. The loop trains the autoencoder for as
-many epochs in all and does nothing else. The number of threads is that of torch; set
-``OMP_NUM_THREADS=1`` for one.
+The large network, which is bound by arithmetic, also runs with
+``precision="bfloat16"``. A fit is the whole call: what happens once (first clusters,
+the last assignment) counts, and is also shown apart. The loop trains the autoencoder
+for as many epochs in all and does nothing else. The number of threads is that of torch;
+set ``OMP_NUM_THREADS=1`` for one.
 """
 
 from functools import partial
@@ -30,11 +30,11 @@ from benchmarks._harness import Benchmark, Job, PeakMemory, values
 from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
 from benchmarks.speed_step import train_by_hand
-from deepcluster_sk._estimator import _base
-from deepcluster_sk._training import _net
+from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._training import _net, _run
 from deepcluster_sk.cluster import dcn, dec, discriminative, pcx
 from deepcluster_sk.datasets import load_mnist_test
-from deepcluster_sk.initialization import _centers as _start
+from deepcluster_sk.initialization import _centers, _pretraining
 from deepcluster_sk.metrics import clustering_accuracy
 
 SMALL, LARGE = (64,), (500, 500, 2000)
@@ -60,28 +60,28 @@ FINAL, HISTORY, REST = "last assignment", "history", "rest"
 ITEMS = {
     NETWORK: [(_net.ClusterNet, "run_single_epoch")],
     START: [
-        (_start, "set_origin_and_scale"),
-        (_start, "whiten_code"),
+        (_pretraining, "standardize_data"),
+        (_pretraining, "whiten_code"),
         (dec, "place_centers"),
         (dcn, "place_centers"),
         (pcx, "place_centers"),
-        (discriminative, "set_origin_and_scale"),
+        (discriminative, "standardize_data"),
         (discriminative, "whiten_code"),
         (discriminative, "spherical_kmeans"),
     ],
     TARGETS: [(_net.ClusterNet, "notify")],
-    FINAL: [(_base.BaseDeepClusterer, "_evaluate")],
-    HISTORY: [(_net.ClusterNet, "_record_epoch"), (_base, "history_rows")],
+    FINAL: [(BaseDeepClusterer, "_evaluate")],
+    HISTORY: [(_net.ClusterNet, "_record_epoch"), (_run, "history_rows")],
 }
 # What both libraries find clusters with.
-CLUSTERING = [(KMeans, "fit"), (_start, "mixture_start")]
+CLUSTERING = [(KMeans, "fit"), (_centers, "mixture_start")]
 REPORT = """\
 ## Whole fits
 
 Seconds, medians of the turns. faster: ClustPy's median by ours, for as many epochs,
-with early stopping and (\\*) with the setting `precision="bf16"`; bar: what it should
-be at least; by loop: ours by that of the loop; start: the seconds within k-means and
-mixtures, on one side and on the other. Networks are named without the input.
+with early stopping and (\\*) with the setting `precision="bfloat16"`; bar: what it
+should be at least; by loop: ours by that of the loop; start: the seconds within k-means
+and mixtures, on one side and on the other. Networks are named without the input.
 
 {fits}
 
@@ -149,7 +149,7 @@ def contenders(method, n_clusters, n_features, sizes):
 
     makers = {OURS: partial(here, tol=0), LOOP: partial(Loop, sizes)}
     if sizes == LARGE:
-        makers[BF16] = partial(here, tol=0, precision="bf16")
+        makers[BF16] = partial(here, tol=0, precision="bfloat16")
     else:
         makers[STOPPING] = here
     if _clustpy.is_installed():

@@ -7,8 +7,8 @@ use ships faces: scikit-learn's are a download.
 Settings are the same on all data: defaults, except that images are projected on as
 many singular vectors as there are clusters. The defaults of
 ``SparseSubspaceClustering`` are what does best on planted subspaces at 45° and 30°,
-where the truth is known by construction (penalty, of .02 to .4), or nearly so with a
-sparser graph (keep).
+where the truth is known by construction (alpha, of .02 to .4), or nearly so with a
+sparser graph (affinity_mass).
 """
 
 import warnings
@@ -58,12 +58,11 @@ def methods(k, latent_dim, image_shape, seed):
         "spectral clustering",
         SpectralClustering(affinity="nearest_neighbors", **common),
     )
-    for regularization in ("l1", "elastic-net", "l2"):
+    penalties = {"l1": "l1", "elastic-net": "elasticnet", "l2": "l2"}
+    for label, penalty in penalties.items():
         yield (
-            f"SparseSubspaceClustering, {regularization}",
-            SparseSubspaceClustering(
-                latent_dim=latent_dim, regularization=regularization, **common
-            ),
+            f"SparseSubspaceClustering, {label}",
+            SparseSubspaceClustering(latent_dim=latent_dim, penalty=penalty, **common),
         )
     for n_layers in (1, 2):
         yield (
@@ -81,7 +80,7 @@ def methods(k, latent_dim, image_shape, seed):
             clustering="subspace",
             latent_dim=80,
             hidden_layer_sizes=(200, 120),
-            max_epochs=2,
+            max_iter=2,
             **common,
         ),
     )

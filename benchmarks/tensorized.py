@@ -170,7 +170,7 @@ def methods(name, n_features, k, h, noise_std, image_shape, seed):
         f"TAE {hidden}-h": tae(hidden_layer_sizes=(hidden,)),
     }
     if name == "wine":
-        found["TAE, penalty -0.5 *"] = tae(penalty=-0.5)
+        found["TAE, penalty -0.5 *"] = tae(code_penalty=-0.5)
     if image_shape:
         conv = {
             "architecture": "conv",

@@ -96,7 +96,7 @@ methods = {
     ),
     "Deep\nSubspace": lambda k: DeepSubspaceClustering(k, **{**short, "latent_dim": 3}),
     "Deep\nTransform": lambda k: DeepTransformClustering(
-        k, affine=False, max_epochs=5, random_state=0
+        k, affine=False, max_iter=5, random_state=0
     ),
     "Deep\nDictionary": lambda k: DeepDictionaryClustering(
         k, latent_dim=3, random_state=0

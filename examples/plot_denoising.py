@@ -57,7 +57,7 @@ for latent_dim in widths:
     models = (
         TensorizedAutoencoder(10, latent_dim=latent_dim, n_init=2, random_state=0),
         # With one cluster and no penalty this is the best linear autoencoder.
-        TensorizedAutoencoder(1, latent_dim=latent_dim, penalty=0, random_state=0),
+        TensorizedAutoencoder(1, latent_dim=latent_dim, code_penalty=0, random_state=0),
     )
     for found, model in zip(errors.values(), models, strict=True):
         denoised = model.fit(X_train).denoise(noisy)

@@ -74,7 +74,7 @@ for model in (good, bad):
 # Read the errors and warnings
 # ----------------------------
 # A run whose loss is no longer finite ends at once, with the phase, the epoch and the
-# term. A cluster that loses all rows is started again, and a
+# term. A cluster that loses all rows is re-seeded, and a
 # ``ClusterCollapseWarning`` says how often; one that stays empty to the end is
 # announced too. Many restarts mean too many clusters, or too large a learning rate.
 
@@ -102,7 +102,7 @@ class Watch(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Embed and assign the rows as they are now."""
-        if net.phase_ != self.phase:
+        if net.phase_.name != self.phase:
             return
         with torch.no_grad():
             output = net.module_(self.X)

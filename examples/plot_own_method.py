@@ -26,6 +26,7 @@ from sklearn.datasets import load_digits
 
 from deepcluster_sk.building import (
     BaseDeepClusterer,
+    Criterion,
     DecoderMixin,
     Phase,
     Reconstruction,
@@ -40,10 +41,17 @@ from deepcluster_sk.plotting import LossDisplay
 # It gets the output of the module, the batch and the positions of its rows, and returns
 # a dict of terms that add up to the loss. The names are those of ``history_``. Per-row
 # memory, where a method needs it, would be a buffer read by ``index``.
+#
+# The sizes of clusters are those within the batch, so what one row adds to the loss
+# depends on the others. Where several processes share a batch, the mean of the balances
+# of its parts is not its balance: two parts may each be uneven, and even together.
+# ``compares_rows`` asks for whole batches.
 
 
-class BalancedKMeans(torch.nn.Module):
+class BalancedKMeans(Criterion):
     """Reconstruction, soft k-means, and the divergence from equal sizes."""
+
+    compares_rows = True
 
     def __init__(self, clustering_weight, balance_weight):
         super().__init__()
@@ -67,18 +75,16 @@ class BalancedKMeans(torch.nn.Module):
 # The estimator
 # -------------
 # ``_module_spec`` names the network, ``_phases`` the training; code between two
-# ``yield`` sees the module as the phase before left it. ``_assign`` is the cluster of
-# each row, ``_row_objective`` its share of the objective, for ``score`` and ``n_init``.
+# ``yield`` sees the module as the phase before left it. ``_row_objective`` is the share
+# of each row in the objective, for ``score`` and ``n_init``. A row belongs to the
+# nearest centre, unless ``_assign`` says otherwise.
 #
 # scikit-learn reads parameters off ``__init__``, which therefore names them one by one.
-# Shared parameters that this method does not offer are class attributes.
+# Those that this method does not offer have defaults on the base.
 
 
 class BalancedClustering(DecoderMixin, BaseDeepClusterer):
     """An autoencoder whose code has soft clusters of equal size."""
-
-    architecture, image_shape, batch_size, optimizer = "mlp", None, 256, "adam"
-    n_init, device, callbacks, verbose = 1, "auto", None, 0
 
     def __init__(
         self,
@@ -107,9 +113,7 @@ class BalancedClustering(DecoderMixin, BaseDeepClusterer):
         return CentroidAutoencoder, {
             "n_clusters": self.n_clusters,
             "trainable": True,  # the optimizer moves the centres
-            "n_features": n_features,
-            "latent_dim": self.latent_dim,
-            "hidden_layer_sizes": self.hidden_layer_sizes,
+            **self._network_arguments(n_features),
         }
 
     def _phases(self, run):
@@ -120,9 +124,6 @@ class BalancedClustering(DecoderMixin, BaseDeepClusterer):
             run.module.centers.copy_(torch.from_numpy(centers))
         criterion = BalancedKMeans(self.clustering_weight, self.balance_weight)
         yield Phase("cluster", criterion, self.max_epochs)
-
-    def _assign(self, module, x):
-        return module.nearest(module.encode(x))
 
     def _row_objective(self, module, x):
         code = module.encode(x)
@@ -136,7 +137,7 @@ class BalancedClustering(DecoderMixin, BaseDeepClusterer):
 # It is a whole estimator
 # -----------------------
 # ``predict``, ``transform``, ``inverse_transform``, ``reconstruct``, ``score_samples``
-# and ``cluster_centers_`` come from the base, the mixin and the module.
+# and ``cluster_centers_`` come from the base and the mixin.
 
 X, y = load_digits(return_X_y=True)
 X = X / 16

@@ -57,13 +57,13 @@ print(pd.DataFrame(search.cv_results_)[[*columns, "mean_test_score"]].to_string(
 # %%
 # A search over what it cannot compare
 # ------------------------------------
-# A parameter that is part of the objective changes what the score means. ``penalty``
-# weighs a term; without it the objective is lower, so the score would always take 0. An
-# index that does not depend on the parameter is needed: here the agreement between the
-# clusters of two halves of the data, told on rows that neither has seen. Clusters that
-# come back can be believed; those that do not are accidents of the sample. Here the
-# order of the penalties is that of the agreement with the classes, which the search did
-# not see.
+# A parameter that is part of the objective changes what the score means.
+# ``code_penalty`` weighs a term; without it the objective is lower, so the score would
+# always take 0. An index that does not depend on the parameter is needed: here the
+# agreement between the clusters of two halves of the data, told on rows that neither
+# has seen. Clusters that come back can be believed; those that do not are accidents of
+# the sample. Here the order of the penalties is that of the agreement with the classes,
+# which the search did not see.
 
 
 def stability(model, X, n_splits=8):
@@ -83,16 +83,16 @@ def stability(model, X, n_splits=8):
 penalties = [-1, -0.7, -0.5, -0.3, -0.1, 0]
 score, stable, agreement = [], [], []
 for penalty in penalties:
-    model = clone(pipeline).set_params(tensorizedautoencoder__penalty=penalty)
+    model = clone(pipeline).set_params(tensorizedautoencoder__code_penalty=penalty)
     stable.append(stability(model, X))
     score.append(model.fit(X).score(X))
     agreement.append(adjusted_rand_score(y, model.predict(X)))
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 axes[0].plot(penalties, score, "o-", color="#94a4a2")
-axes[0].set(xlabel="penalty", title="score: always for 0")
+axes[0].set(xlabel="code_penalty", title="score: always for 0")
 axes[1].plot(penalties, stable, "o-", color="#3f90da", label="stability, no labels")
 axes[1].plot(penalties, agreement, "s--", color="#bd1f01", label="with the classes")
-axes[1].set(xlabel="penalty", ylim=(0, 1.02), title="adjusted Rand index")
+axes[1].set(xlabel="code_penalty", ylim=(0, 1.02), title="adjusted Rand index")
 axes[1].legend(frameon=False, loc="lower left")
 plt.show()

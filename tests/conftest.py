@@ -4,6 +4,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sklearn.datasets import make_blobs
 
+from deepcluster_sk.building import BaseDeepEstimator, BaseSolverClusterer
+
 matplotlib.use("Agg")
 
 # The same examples at every run; ``--hypothesis-profile=thorough`` draws new ones.
@@ -31,3 +33,14 @@ def blobs():
     X, y = make_blobs(90, 4, centers=3, cluster_std=0.6, random_state=0)
     X = np.round(40 + 5 * (X - X.min(0)))
     return X.astype(np.float32), y
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Fail where anything is trained or solved."""
+
+    def fail(*args, **kwargs):
+        pytest.fail("trained")
+
+    for family in (BaseDeepEstimator, BaseSolverClusterer):
+        monkeypatch.setattr(family, "_one_run", fail)

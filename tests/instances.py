@@ -137,7 +137,25 @@ DEFAULT = {
     "TensorizedAutoencoder()": TensorizedAutoencoder(),
 }
 
-ALL = {**SMALL, **DEFAULT}
+# The same, as quick as the small ones: what has no network, or is of its family alone.
+NEARLY_DEFAULT = {
+    "DEC(hidden_layer_sizes)": DEC(
+        hidden_layer_sizes=(8,), pretrain_epochs=2, max_epochs=3
+    ),
+    "DDC(hidden_layer_sizes)": DDC(hidden_layer_sizes=(8,), max_epochs=3),
+    "PCX(hidden_layer_sizes)": PCX(
+        hidden_layer_sizes=(8,), pretrain_epochs=2, max_epochs=3
+    ),
+    "DiscriminativeClustering(hidden_layer_sizes)": DiscriminativeClustering(
+        hidden_layer_sizes=(8,), pretrain_epochs=2, max_epochs=3
+    ),
+    "DeepSubspaceClustering(hidden_layer_sizes)": DeepSubspaceClustering(
+        hidden_layer_sizes=(8,), pretrain_epochs=2, max_epochs=3
+    ),
+    "SparseSubspaceClustering()": DEFAULT["SparseSubspaceClustering()"],
+    "TensorizedAutoencoder()": DEFAULT["TensorizedAutoencoder()"],
+}
+
 CLUSTERERS = {name: e for name, e in SMALL.items() if hasattr(e, "n_clusters")}
 
 

@@ -7,12 +7,14 @@ import joblib
 import numpy as np
 import torch
 from instances import GRADIENT, SMALL
+from own_method import OwnMethod
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk import DDC, Autoencoder, parallel
-from deepcluster_sk._training._run import Phase
+from deepcluster_sk._training._distributed import process_rank
+from deepcluster_sk.building import Phase
 
 drawn = []
 
@@ -109,7 +111,7 @@ def in_two_parts(model, X):
 def of_one_process(model, X):
     """The first process predicts alone, while the others have gone on."""
     model.fit(X)
-    return model.transform(X) if parallel.team_rank() == 0 else None
+    return model.transform(X) if process_rank() == 0 else None
 
 
 def batch_losses(model, X):
@@ -132,12 +134,13 @@ def cases(X, rank):
         yield name, fit, clone(model).set_params(**few), X
     for name in ("TensorizedAutoencoder-exact", "SparseSubspaceClustering"):
         yield name, fit, clone(SMALL[name]), X
+    yield "own method", fit, OwnMethod(random_state=0), np.tile(X, (4, 1))
     yield "many rows", fit, small(), np.tile(X, (7, 1))
     yield "one batch", fit, small(batch_size=1000), X
     yield "several runs", fit, small(n_init=3), X
     yield "whole batches", fit, small(Following), X
     yield "augmentation", fit, small(augmentation=shaken), X
-    half = small(DDC, n_clusters=3, precision="bf16", pretrain_epochs=0)
+    half = small(DDC, n_clusters=3, precision="bfloat16", pretrain_epochs=0)
     yield "bf16", fit, half, X
     yield "batch losses", batch_losses, small(), X
     yield "stream", in_two_parts, clone(SMALL["PCX"]), X

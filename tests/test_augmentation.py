@@ -177,7 +177,7 @@ def test_checkpoint_tells_augmentations_apart(tmp_path):
 @pytest.mark.parametrize("name", AUGMENTED)
 def test_bf16_computes_nearly_the_same(name):
     X = load_digits().data[:90] / 16
-    model = clone(AUGMENTED[name]).set_params(precision="bf16").fit(X)
+    model = clone(AUGMENTED[name]).set_params(precision="bfloat16").fit(X)
     plain = clone(AUGMENTED[name]).fit(X)
     assert model.transform(X).dtype == np.float32
     assert all(p.dtype == torch.float32 for p in model.module_.parameters())
@@ -192,7 +192,7 @@ def test_bf16_computes_nearly_the_same(name):
 def test_bf16_survives_saving(tmp_path):
     X = load_digits().data[:90] / 16
     model = DEC(3, hidden_layer_sizes=(8,), pretrain_epochs=2, max_epochs=2)
-    model.set_params(precision="bf16", random_state=0).fit(X)
+    model.set_params(precision="bfloat16", random_state=0).fit(X)
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     np.testing.assert_array_equal(again.transform(X), model.transform(X))

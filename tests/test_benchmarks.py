@@ -4,8 +4,11 @@ from time import sleep
 from types import SimpleNamespace
 
 import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback
 
-from benchmarks import _clustpy, speed_step
+from benchmarks import _clustpy, exemplars, speed_step
 from benchmarks.__main__ import SUITES
 from benchmarks._harness import (
     Benchmark,
@@ -84,7 +87,6 @@ def test_jobs_of_every_suite_can_be_told_apart(name):
 
 
 def test_exemplars_run_and_are_reported(tmp_path, monkeypatch):
-    exemplars = import_module("benchmarks.exemplars")
     rows = {f"mixture {n}": (20, 20 * n) for n in (2, 3)}
     monkeypatch.setattr(exemplars, "MIXTURES", rows)
     monkeypatch.setattr(exemplars, "data_sets", lambda options: ())
@@ -93,6 +95,42 @@ def test_exemplars_run_and_are_reported(tmp_path, monkeypatch):
     report = (tmp_path / "exemplars-quick.md").read_text(encoding="utf-8")
     for start in ("mixture", "k-means"):
         assert f"mixture 2, {start} start: the weights raise the NMI on" in report
+
+
+SMALL_PCX = {
+    "n_clusters": 3,
+    "latent_dim": 2,
+    "hidden_layer_sizes": (16,),
+    "pretrain_epochs": 5,
+    "max_epochs": 6,
+    "burn_in_epochs": 3,
+    "batch_size": 35,
+    "random_state": 0,
+}
+
+
+def test_pcx_without_integration_decodes_codes_alone(blobs):
+    model = exemplars.PCXWithoutIntegration(**SMALL_PCX).fit(blobs[0])
+    assert model.module_.fusion is None
+    z = torch.from_numpy(model.cluster_centers_)
+    with torch.no_grad():
+        decoded = model.module_.decode(z)
+    assert_allclose(model.exemplars_, decoded, rtol=1e-4, atol=1e-5)
+
+
+def test_pcx_with_fixed_centroids_leaves_them_where_they_start(blobs):
+    class Start(Callback):
+        def on_train_begin(self, net, **kwargs):
+            if net.phase_.name == "burn-in":
+                self.centers = net.module_.centers.clone()
+                self.sizes = net.module_.sizes.clone()
+
+    start = Start()
+    model = exemplars.PCXFixedCentroids(**SMALL_PCX, callbacks=[start]).fit(blobs[0])
+    assert_array_equal(model.cluster_centers_, start.centers)
+    assert_array_equal(model.cluster_sizes_, start.sizes)
+    moved = exemplars.PCX(**SMALL_PCX, callbacks=[start]).fit(blobs[0])
+    assert (moved.cluster_centers_ != start.centers.numpy()).any()
 
 
 @pytest.fixture
@@ -156,6 +194,26 @@ def test_speed_is_measured_without_peers(tmp_path, monkeypatch, without_peers):
         assert min(shares) >= 0
         assert sum(shares) == pytest.approx(1)
         assert record["result"][speed.NETWORK] > 0
+
+
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_all_that_is_timed_is_part_of_a_fit(blobs):
+    speed = import_module("benchmarks.speed")
+    named = {**speed.ITEMS, "clustering": speed.CLUSTERING}
+    watch = Stopwatch(
+        [
+            (owner, function, f"{name}: {function} of {owner.__name__}")
+            for name, targets in named.items()
+            for owner, function in targets
+        ]
+    )
+    called = set()
+    for method in speed.PROFILED:
+        model = speed.ours(method, 3, (8,), (1, 2), 0)
+        with watch.running():
+            model.fit(blobs[0])
+        called |= set(watch.seconds)
+    assert called >= {name for _, _, name in watch.targets}
 
 
 def test_threads_compares_turns_with_one_and_several(tmp_path, monkeypatch):

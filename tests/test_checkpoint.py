@@ -123,7 +123,7 @@ def test_progress_is_that_of_the_whole_phase(blobs, tmp_path, always, capfd):
 # --- whose state is noted -----------------------------------------------------------
 
 
-class Wandering(deepcluster_sk.Autoencoder):
+class Wandering(deepcluster_sk.DCN):
     """A method whose callback draws, remembers and revives."""
 
     def _phases(self, run):
@@ -144,7 +144,8 @@ class Wandering(deepcluster_sk.Autoencoder):
 
 def test_callbacks_of_a_method_and_the_run_go_on(blobs, tmp_path, always):
     X = blobs[0]
-    method = Wandering(hidden_layer_sizes=(), max_epochs=6, random_state=0)
+    settings = {"hidden_layer_sizes": (), "latent_dim": 2, "tol": 0}
+    method = Wandering(3, **settings, pretrain_epochs=2, max_epochs=4, random_state=0)
     with pytest.warns(ClusterCollapseWarning, match="6 times"):
         fitted = clone(method).fit(X)
     assert len({row["place"] for row in fitted.history_}) == 6
@@ -337,7 +338,7 @@ def test_the_checkpoint_of_another_fit_is_refused(left, blobs, monkeypatch):
         clone(left).fit(X[:-1])
     with pytest.raises(ValueError, match=r"estimator \(DCN there, DEC here\)"):
         clone(SMALL["DEC"]).set_params(checkpoint=left.checkpoint).fit(X)
-    monkeypatch.setattr(deepcluster_sk, "__version__", "0")
+    monkeypatch.setattr(_checkpoint, "__version__", "0")
     with pytest.raises(ValueError, match=r"deepcluster_sk \(.*, 0 here\)"):
         clone(left).fit(X)
 

@@ -129,9 +129,9 @@ def test_wrong_methods_and_parameters_are_refused(penguins, refused):
     data = [penguins, "--drop", "species", "-k", 3]
     message = refused(*data, "--method", "kmeans")
     assert all(name in message for name in ("DEC", "PCX", "TensorizedAutoencoder"))
-    assert "penalty" in refused(*data, "--set", "gamma=1")
+    assert "code_penalty" in refused(*data, "--set", "gamma=1")
     assert "KEY=VALUE" in refused(*data, "--set", "gamma")
-    assert "'penalty' parameter" in refused(*data, "--set", "penalty=7")
+    assert "'code_penalty' parameter" in refused(*data, "--set", "code_penalty=7")
     assert "n_clusters=999" in refused(penguins, "--drop", "species", "-k", 999)
     assert "must end in .png" in refused(*data, "--picture", "a.pdf")
     assert "no folder" in refused(*data, "--labels", "nowhere/labels.csv")

@@ -85,6 +85,6 @@ def test_training_lowers_the_loss():
     assert losses[-1] < losses[30]
 
 
-def test_a_shape_that_cannot_be_is_refused():
+def test_a_shape_that_cannot_be_is_refused(untrained):
     with pytest.raises(ValueError, match="rows of 9 values, but X has 4"):
         ConvTransformClustering(2, image_shape=(1, 3, 3)).fit(np.ones((5, 4)))

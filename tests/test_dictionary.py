@@ -7,7 +7,10 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import DeepDictionaryClustering
-from deepcluster_sk.cluster.dictionary import _code_near_centers, _nonnegative_atoms
+from deepcluster_sk.solvers._deep_dictionary import (
+    _nonnegative_atoms,
+    code_near_centers,
+)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -18,7 +21,7 @@ def test_planted_subspaces_are_found(seed):
         latent_dim=80,
         hidden_layer_sizes=(200, 120),
         clustering="subspace",
-        max_epochs=2,
+        max_iter=2,
         random_state=0,
     )
     assert adjusted_rand_score(y, model.fit_predict(X)) > 0.95
@@ -36,7 +39,7 @@ def test_a_sweep_does_not_raise_the_loss(name, clustering, hidden_layer_sizes):
         hidden_layer_sizes=hidden_layer_sizes,
         clustering=clustering,
         clustering_weight=0.5,
-        max_epochs=8,
+        max_iter=8,
         tol=0,
         random_state=0,
     ).fit(X)
@@ -53,7 +56,7 @@ def test_a_sweep_does_not_raise_the_loss(name, clustering, hidden_layer_sizes):
 def test_codes_of_all_layers_are_nonnegative_and_atoms_have_unit_norm(clustering):
     X, _ = make_blobs(60, 6, centers=3, random_state=0)
     model = DeepDictionaryClustering(
-        3, latent_dim=3, clustering=clustering, max_epochs=5, random_state=0
+        3, latent_dim=3, clustering=clustering, max_iter=5, random_state=0
     ).fit(X)
     first, second, third = model.dictionaries_
     assert (first.shape, second.shape, third.shape) == ((12, 6), (6, 12), (3, 6))
@@ -106,7 +109,7 @@ def test_nonnegative_atoms_find_the_planted_dictionary():
     assert found == pytest.approx(D, abs=1e-3)
 
 
-def test_widths_that_cannot_be_are_refused():
+def test_widths_that_cannot_be_are_refused(untrained):
     model = DeepDictionaryClustering(2, hidden_layer_sizes=(4, 0))
     with pytest.raises(ValueError, match="'hidden_layer_sizes' parameter"):
         model.fit(np.ones((5, 3)))
@@ -118,7 +121,7 @@ def test_the_start_is_no_worse_than_kmeans():
     inertia = KMeans(8, n_init=10, random_state=0).fit(X).inertia_ / len(X)
     for weight in (0.1, 1, 100):
         model = DeepDictionaryClustering(
-            8, latent_dim=9, clustering_weight=weight, max_epochs=1, random_state=0
+            8, latent_dim=9, clustering_weight=weight, max_iter=1, random_state=0
         ).fit(X)
         assert model.objective_ <= inertia * (1 + 1e-3)
 
@@ -149,7 +152,7 @@ def test_clusters_that_are_ruled_out_would_not_have_been_better(weight):
     rng = np.random.default_rng(0)
     X, D = rng.normal(size=(40, 6)), rng.normal(size=(9, 6))
     centers = np.maximum(rng.normal(size=(5, 9)), 0)
-    labels, value, Z = _code_near_centers(X, D, centers, weight)
+    labels, value, Z = code_near_centers(X, D, centers, weight)
     A = np.vstack([D.T, np.sqrt(weight) * np.eye(9)])
     for x, label, found, z in zip(X, labels, value, Z, strict=True):
         solved = [nnls(A, np.r_[x, np.sqrt(weight) * c]) for c in centers]

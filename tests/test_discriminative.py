@@ -10,17 +10,20 @@ from skorch.callbacks import Callback
 
 from deepcluster_sk import DiscriminativeClustering
 from deepcluster_sk._training._callbacks import CosineDecay
-from deepcluster_sk.cluster import discriminative
-from deepcluster_sk.cluster.discriminative import (
-    _AnchorOrder,
-    _DiscriminativeLoss,
+from deepcluster_sk._training._data import NeighborOrder
+from deepcluster_sk.cluster.discriminative import _DiscriminativeLoss
+from deepcluster_sk.losses import between_cluster_loss
+from deepcluster_sk.modules import PooledConvAutoencoder
+from deepcluster_sk.solvers import _neighbor_graph
+from deepcluster_sk.solvers._neighbor_graph import (
     anchor_edges,
     anchor_mask,
     nearest_neighbors,
 )
-from deepcluster_sk.initialization._centers import mean_directions, spherical_kmeans
-from deepcluster_sk.losses import between_cluster_loss
-from deepcluster_sk.modules import PooledConvAutoencoder
+from deepcluster_sk.solvers._spherical_kmeans import (
+    mean_directions,
+    spherical_kmeans,
+)
 
 K = 3
 
@@ -57,7 +60,7 @@ def fitted(blobs):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_neighbors_by_blocks_are_those_of_all_pairs(metric, monkeypatch):
-    monkeypatch.setattr(discriminative, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(_neighbor_graph, "BLOCK_ROWS", 7)
     x = np.random.RandomState(0).randn(30, 4)
     distance, index = nearest_neighbors(torch.tensor(x), 3, metric)
     if metric == "cosine":
@@ -128,7 +131,7 @@ def test_order_is_a_permutation_that_keeps_anchors_together():
     x = torch.tensor(rng.randn(400, 3))
     edges = anchor_edges(*nearest_neighbors(x, 5, "cosine"), 0.5, local=True)
     mask = anchor_mask(edges, 400)
-    order = _AnchorOrder(edges)
+    order = NeighborOrder(edges)
     generator = torch.Generator().manual_seed(0)
     first, second = order(generator), order(generator)
     assert (first != second).any()
@@ -169,7 +172,7 @@ def test_worst_pair_is_the_worst_pair():
 
 def test_objective_is_equation_11_by_loops(blobs, fitted, monkeypatch):
     X, _ = blobs
-    monkeypatch.setattr(discriminative, "BLOCK_ROWS", 40)
+    monkeypatch.setattr(_neighbor_graph, "BLOCK_ROWS", 40)
     Z = fitted.transform(X).astype(np.float64)
     labels, centers = fitted.labels_, fitted.cluster_centers_
     n = len(X)
@@ -280,7 +283,7 @@ def test_learning_rate_falls_to_zero():
 
     class Watch(Callback):
         def on_epoch_end(self, net, **kwargs):
-            seen.append((net.phase_, net.optimizer_.param_groups[0]["lr"]))
+            seen.append((net.phase_.name, net.optimizer_.param_groups[0]["lr"]))
 
     rng = np.random.RandomState(0)
     small(pretrain_epochs=4, callbacks=[Watch()]).fit(rng.rand(9, 2))
@@ -365,7 +368,7 @@ def test_default_learning_rates(architecture, pretrain, stages):
 
     class Watch(Callback):
         def on_batch_begin(self, net, training, **kwargs):
-            seen.setdefault(net.phase_, net.optimizer_.param_groups[0]["lr"])
+            seen.setdefault(net.phase_.name, net.optimizer_.param_groups[0]["lr"])
 
     rows = np.random.RandomState(0).rand(9, 16)
     settings = {"architecture": architecture, "image_shape": (1, 4, 4), "lr": None}

@@ -151,10 +151,10 @@ def loop_mean_squared(r, x):
     return sum((a - b) ** 2 for a, b in zip(r.ravel(), x.ravel(), strict=True)) / x.size
 
 
-def loop_tensorized(z, r, x, penalty):
+def loop_tensorized(z, r, x, code_penalty):
     cost = np.zeros((len(x), len(z)))
     for i, j in np.ndindex(cost.shape):
-        cost[i, j] = np.sum((x[i] - r[j, i]) ** 2) - penalty * np.sum(z[j, i] ** 2)
+        cost[i, j] = np.sum((x[i] - r[j, i]) ** 2) - code_penalty * np.sum(z[j, i] ** 2)
     return cost
 
 
@@ -237,7 +237,7 @@ CASES = {
         (_double(N, D), _double(N, D, seed=1)),
     ),
     "tensorized": (
-        lambda z, r, x: losses.tensorized_cost(z, r, x, penalty=-0.3),
+        lambda z, r, x: losses.tensorized_cost(z, r, x, code_penalty=-0.3),
         lambda z, r, x: loop_tensorized(z, r, x, -0.3),
         (_double(K, N, 2), _double(K, N, D, seed=1), _double(N, D, seed=2)),
     ),

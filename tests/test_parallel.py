@@ -20,11 +20,13 @@ from team import results
 from test_persistence import assert_same, public_attributes
 
 from deepcluster_sk import load, parallel
+from deepcluster_sk._training._distributed import is_distributed
 
 ALIKE = [
     *GRADIENT,
     "TensorizedAutoencoder-exact",
     "SparseSubspaceClustering",
+    "own method",
     "many rows",
     "one batch",
     "several runs",
@@ -88,10 +90,9 @@ def team(rows, tmp_path_factory):
 
 
 def state(model):
-    module = model.module_
-    if isinstance(module, torch.nn.Module):
-        return dict(module.state_dict())
-    return vars(module)
+    if hasattr(model, "module_"):
+        return dict(model.module_.state_dict())
+    return vars(model.solution_)
 
 
 @pytest.mark.parametrize("name", [*ALIKE, "no seed", "bf16"])
@@ -178,10 +179,10 @@ class Lonely:
     num_processes = 1
 
 
-def test_one_process_is_no_team():
+def test_one_process_is_not_distributed():
     x = torch.ones(3, 2)
     with parallel.processes(Lonely()):
-        assert not parallel.is_team()
+        assert not is_distributed()
         assert parallel.whole_batch(x) is x
         assert parallel.own_part(x) is x
 

@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EpochTimer
 
 import deepcluster_sk
+from deepcluster_sk.building import Solution
 from deepcluster_sk.io import _safetensors as _container
 from deepcluster_sk.io._safetensors import NotStorable, pack, read, unpack, write
 from deepcluster_sk.persistence import KIND
@@ -50,6 +51,8 @@ def assert_same(a, b):
     elif isinstance(a, (np.ndarray, torch.Tensor)):
         assert a.dtype == b.dtype
         assert_array_equal(a, b)
+    elif isinstance(a, Solution):
+        assert_same(vars(a), vars(b))
     else:
         assert a == b or (a != a and b != b)
 
@@ -57,7 +60,7 @@ def assert_same(a, b):
 def public_attributes(estimator):
     return {
         name: value
-        for name, value in vars(estimator).items()
+        for name, value in sorted(vars(estimator).items())
         if name.endswith("_")
         and name[0] != "_"
         and name not in ("net_", "module_", "affinity_matrix_")

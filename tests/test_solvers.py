@@ -39,27 +39,27 @@ def make_data(kind, n, d, seed=0):
 # Transform update
 
 
-def transform_gradient(X, Z, T, penalty):
+def transform_gradient(X, Z, T, alpha):
     """Return the gradient and the norm of its terms, summed."""
     terms = [
         2 * T @ (X.T @ X),
         -2 * Z.T @ X,
-        2 * penalty * T,
-        -penalty * np.linalg.pinv(T).T,
+        2 * alpha * T,
+        -alpha * np.linalg.pinv(T).T,
     ]
     return sum(terms), sum(np.linalg.norm(term) for term in terms)
 
 
 @pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("penalty", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize(
     ("n", "d", "h"), [(40, 5, 5), (40, 5, 8), (40, 8, 3), (4, 9, 3), (4, 5, 6)]
 )
-def test_transform_update_gradient_vanishes(kind, penalty, n, d, h):
+def test_transform_update_gradient_vanishes(kind, alpha, n, d, h):
     X = make_data(kind, n, d)
     Z = np.maximum(make_data("random", n, h, seed=1), 0)
-    T = transform_update(X, Z, penalty)
-    gradient, scale = transform_gradient(X, Z, T, penalty)
+    T = transform_update(X, Z, alpha)
+    gradient, scale = transform_gradient(X, Z, T, alpha)
     assert T.shape == (h, d)
     assert np.linalg.norm(gradient) <= 1e-6 * scale
 
@@ -290,19 +290,19 @@ EXPRESSION_DATA = [*DATA, "subspaces", "wide", "zero rows"]
 
 
 @pytest.mark.parametrize("kind", EXPRESSION_DATA)
-@pytest.mark.parametrize("penalty", [1e-4, 0.05, 2.0])
+@pytest.mark.parametrize("alpha", [1e-4, 0.05, 2.0])
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.9, 0.3])
-def test_sparse_expression_optimality(kind, penalty, l1_ratio):
+def test_sparse_expression_optimality(kind, alpha, l1_ratio):
     Z = expression_data(kind)
-    name = "l1" if l1_ratio == 1.0 else "elastic-net"
-    C = self_expression(Z, penalty, name, l1_ratio=l1_ratio)
+    name = "l1" if l1_ratio == 1.0 else "elasticnet"
+    C = self_expression(Z, alpha, name, l1_ratio=l1_ratio)
     assert isinstance(C, sparse.csr_array)
     assert C.has_canonical_format
     C = C.toarray()
     assert np.all(np.diag(C) == 0)
-    G = -2 * (Z - C @ Z) @ Z.T + penalty * (1 - l1_ratio) * C
+    G = -2 * (Z - C @ Z) @ Z.T + alpha * (1 - l1_ratio) * C
     np.fill_diagonal(G, 0)
-    l1 = l1_ratio * penalty
+    l1 = l1_ratio * alpha
     on = C != 0
     assert np.abs(G).max() <= l1 * (1 + 1e-4)
     assert np.abs(G + l1 * np.sign(C))[on].max(initial=0) <= 1e-4 * l1
@@ -312,7 +312,7 @@ def test_sparse_expression_agrees_with_coordinate_descent():
     from sklearn.linear_model import ElasticNet
 
     Z = make_data("random", 40, 10)
-    C = self_expression(Z, 3.0, "elastic-net", l1_ratio=0.7).toarray()
+    C = self_expression(Z, 3.0, "elasticnet", l1_ratio=0.7).toarray()
     for i in range(40):
         others = np.delete(np.arange(40), i)
         model = ElasticNet(  # ||z - cZ||² / (2h): the penalty over 2h
@@ -342,13 +342,13 @@ def test_sparse_expression_of_blocks_is_that_of_all(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", EXPRESSION_DATA)
-@pytest.mark.parametrize("penalty", [1e-4, 0.5])
-def test_ridge_expression_leaves_each_sample_out(kind, penalty):
+@pytest.mark.parametrize("alpha", [1e-4, 0.5])
+def test_ridge_expression_leaves_each_sample_out(kind, alpha):
     Z = expression_data(kind)
-    C = self_expression(Z, penalty, "l2")
+    C = self_expression(Z, alpha, "l2")
     for i in range(len(Z)):
         rest = np.delete(Z, i, axis=0)
-        A = np.vstack([rest.T, np.sqrt(penalty) * np.eye(len(rest))])
+        A = np.vstack([rest.T, np.sqrt(alpha) * np.eye(len(rest))])
         b = np.concatenate([Z[i], np.zeros(len(rest))])
         expected = np.insert(np.linalg.lstsq(A, b)[0], i, 0.0)
         assert C[i, i] == 0
@@ -356,23 +356,23 @@ def test_ridge_expression_leaves_each_sample_out(kind, penalty):
 
 
 @pytest.mark.parametrize("kind", EXPRESSION_DATA)
-@pytest.mark.parametrize("penalty", [0.05, 2.0])
-def test_nuclear_expression_certificate(kind, penalty):
+@pytest.mark.parametrize("alpha", [0.05, 2.0])
+def test_nuclear_expression_certificate(kind, alpha):
     """A subgradient of the norm that balances the data term proves optimality."""
     Z = expression_data(kind)
-    C, Y = _nuclear(Z, penalty, 1e-4)
+    C, Y = _nuclear(Z, alpha, 1e-4)
     assert np.all(np.diag(C) == 0)
-    assert np.array_equal(C, self_expression(Z, penalty, "nuclear"))
-    assert np.linalg.norm(Y, 2) <= penalty * (1 + 1e-9)
-    assert np.sum(Y * C) >= (1 - 1e-4) * penalty * np.linalg.norm(C, "nuc")
+    assert np.array_equal(C, self_expression(Z, alpha, "nuclear"))
+    assert np.linalg.norm(Y, 2) <= alpha * (1 + 1e-9)
+    assert np.sum(Y * C) >= (1 - 1e-4) * alpha * np.linalg.norm(C, "nuc")
     balance = -2 * (Z - C @ Z) @ Z.T + Y
     np.fill_diagonal(balance, 0)
-    assert np.abs(balance).max() <= 1e-4 * penalty
+    assert np.abs(balance).max() <= 1e-4 * alpha
 
 
 @pytest.mark.parametrize(("name", "n"), [("l2", 30_000), ("nuclear", 10_000)])
 def test_dense_expression_refuses_before_it_allocates(name, n):
-    with pytest.raises(MemoryError, match=rf"n = {n} .* GB.*'l1' or 'elastic-net'"):
+    with pytest.raises(MemoryError, match=rf"n = {n} .* GB.*'l1' or 'elasticnet'"):
         self_expression(np.ones((n, 1)), 1.0, name)
 
 
@@ -383,7 +383,7 @@ def test_dense_expression_refuses_before_it_allocates(name, n):
     ("call", "message"),
     [
         (lambda: transform_update([[1.0]], [[1.0], [2.0]], 1), "Z must have 1 rows"),
-        (lambda: transform_update([[1.0]], [[1.0]], 0), "penalty must be"),
+        (lambda: transform_update([[1.0]], [[1.0]], 0), "alpha must be"),
         (lambda: transform_update([[np.nan]], [[1.0]], 1), "X contains NaN"),
         (lambda: transform_objective([[1.0]], [[1.0]], [[1.0, 2.0]], 1), "T must have"),
         (lambda: kmeans_code([[1.0]], [[1.0]], [0, 1], 1), "labels must be integers"),
@@ -397,10 +397,10 @@ def test_dense_expression_refuses_before_it_allocates(name, n):
             lambda: dictionary_update([[1.0]], [[1.0]], [[1.0]], max_iter=0),
             "max_iter must be",
         ),
-        (lambda: self_expression([[1.0], [2.0]], 1, "l3"), "regularization must be"),
+        (lambda: self_expression([[1.0], [2.0]], 1, "l3"), "penalty must be"),
         (lambda: self_expression([[1.0]], 1), "at least 2 rows"),
         (
-            lambda: self_expression([[1.0], [2.0]], 1, "elastic-net", l1_ratio=0),
+            lambda: self_expression([[1.0], [2.0]], 1, "elasticnet", l1_ratio=0),
             "l1_ratio must be",
         ),
     ],

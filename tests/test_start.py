@@ -40,7 +40,7 @@ class Start(Callback):
     """Keeps codes and centres as the clustering begins."""
 
     def on_train_begin(self, net, X=None, y=None):
-        if net.phase_ == "cluster":
+        if net.phase_.name == "cluster":
             self.code = net.apply(net.module_.encode, X).double().numpy()
             self.centers = net.module_.centers.detach().double().numpy().copy()
             self.reconstruction = net.apply(lambda x: net.module_(x).reconstruction, X)

@@ -15,15 +15,15 @@ from deepcluster_sk.solvers._subspaces import (
     subspace_residuals,
 )
 
-REGULARIZATIONS = ["l1", "elastic-net", "l2", "nuclear"]
+PENALTIES = ["l1", "elasticnet", "l2", "nuclear"]
 
 
-@pytest.mark.parametrize("regularization", REGULARIZATIONS)
+@pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("seed", range(2))
-def test_planted_subspaces_are_found(regularization, seed):
+def test_planted_subspaces_are_found(penalty, seed):
     # The nuclear norm takes a singular value decomposition an iteration.
-    X, y = planted_subspaces(seed, n=40 if regularization == "nuclear" else 100)
-    model = SparseSubspaceClustering(5, regularization=regularization, random_state=0)
+    X, y = planted_subspaces(seed, n=40 if penalty == "nuclear" else 100)
+    model = SparseSubspaceClustering(5, penalty=penalty, random_state=0)
     assert adjusted_rand_score(y, model.fit_predict(X)) == 1.0
     assert model.components_.shape == (5, 4, 50)
 
@@ -53,7 +53,7 @@ def test_new_points_join_their_subspace():
 def test_refinements_do_not_raise_the_objective(name):
     X = hard_data()[name]
     model = SparseSubspaceClustering(
-        4, subspace_dim=2, max_epochs=20, tol=0, normalize=False, random_state=0
+        4, subspace_dim=2, max_iter=20, tol=0, normalize=False, random_state=0
     ).fit(X)
     size = np.square(X).sum(1).mean()
     losses = [row["loss"] for row in model.history_ if row["phase"] == "subspaces"]
@@ -96,12 +96,12 @@ def test_affine_rows_have_a_constant_as_long_as_they_are():
 
 def test_self_expression_of_history_is_that_of_the_affinity():
     X, _ = planted_subspaces(n=20)
-    model = SparseSubspaceClustering(5, keep=1.0, random_state=0).fit(X)
+    model = SparseSubspaceClustering(5, affinity_mass=1.0, random_state=0).fit(X)
     first = model.history_[0]
     A = model.affinity_matrix_
     assert (A != A.T).nnz == 0
     assert A.diagonal().max() == 0
-    # ||C||_1 is half the sum of |C| + |C|ᵀ; λ is penalty * 2 max |z_i . z_j|.
+    # ||C||_1 is half the sum of |C| + |C|ᵀ; λ is alpha * 2 max |z_i . z_j|.
     Z = X / np.linalg.norm(X, axis=1, keepdims=True)
     products = np.abs(Z @ Z.T)
     np.fill_diagonal(products, 0)
@@ -135,15 +135,14 @@ def test_affinity_matrix_stays_at_home():
     assert not hasattr(pickle.loads(pickle.dumps(model)), "affinity_matrix_")
 
 
-@pytest.mark.parametrize("regularization", ["l2", "nuclear"])
-def test_too_many_samples_for_a_dense_method_are_refused(regularization):
+def test_too_many_samples_for_a_dense_method_are_refused():
     X = np.ones((30_000, 1))
-    model = SparseSubspaceClustering(2, regularization=regularization)
-    with pytest.raises(MemoryError, match="Use 'l1' or 'elastic-net'"):
+    model = SparseSubspaceClustering(2, penalty="nuclear")
+    with pytest.raises(MemoryError, match="Use 'l1' or 'elasticnet'"):
         model.fit(X)
 
 
-def test_widths_that_cannot_be_are_refused():
+def test_widths_that_cannot_be_are_refused(untrained):
     X, _ = planted_subspaces(n=2)
     with pytest.raises(ValueError, match=r"latent_dim=51 .* at most n_features=50"):
         SparseSubspaceClustering(2, latent_dim=51).fit(X)
@@ -161,14 +160,14 @@ def test_coil20_is_clustered_better_than_by_umap_and_kmeans():
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("regularization", ["l1", "l2"])
-def test_deep_planted_subspaces_are_found(seed, regularization):
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_deep_planted_subspaces_are_found(seed, penalty):
     X, y = planted_subspaces(seed)
     model = DeepSubspaceClustering(
         5,
         latent_dim=25,
         hidden_layer_sizes=(),
-        regularization=regularization,
+        penalty=penalty,
         lr=1e-2,
         pretrain_epochs=30,
         max_epochs=10,

@@ -74,9 +74,9 @@ def test_gradient_solver_agrees_with_the_exact_one(assignment):
     assert trained.objective_ == pytest.approx(exact.objective_, rel=1e-2)
 
 
-@pytest.mark.parametrize("penalty", [-1.0, -0.5, -0.1, 0.0])
+@pytest.mark.parametrize("code_penalty", [-1.0, -0.5, -0.1, 0.0])
 @pytest.mark.parametrize("kind", ["digits", "random", "collinear", "duplicated"])
-def test_exact_objective_never_rises(penalty, kind):
+def test_exact_objective_never_rises(code_penalty, kind):
     rng = np.random.RandomState(0)
     X = {
         "digits": load_digits(return_X_y=True)[0],
@@ -85,7 +85,7 @@ def test_exact_objective_never_rises(penalty, kind):
         "duplicated": np.repeat(rng.randn(6, 5), 10, axis=0),
     }[kind]
     labels = rng.randint(7, size=len(X))
-    history = local_pca(X.astype(float), labels, 7, 2, penalty, 100, rng)[2]
+    history = local_pca(X.astype(float), labels, 7, 2, code_penalty, 100, rng)[2]
     losses = np.array([row["loss"] for row in history])
     assert (np.diff(losses) <= 1e-10 * np.abs(losses[0])).all()
     assert history[-1]["n_changed"] == 0
@@ -94,7 +94,7 @@ def test_exact_objective_never_rises(penalty, kind):
 @pytest.mark.rounding
 def test_penalty_of_minus_one_is_k_means():
     X = load_iris().data
-    model = TensorizedAutoencoder(3, penalty=-1, n_init=20, random_state=0).fit(X)
+    model = TensorizedAutoencoder(3, code_penalty=-1, n_init=20, random_state=0).fit(X)
     kmeans = KMeans(3, n_init=20, random_state=0).fit(X)
     assert model.objective_ == pytest.approx(kmeans.inertia_ / len(X), rel=1e-5)
     assert adjusted_rand_score(kmeans.labels_, model.labels_) == 1
@@ -102,7 +102,9 @@ def test_penalty_of_minus_one_is_k_means():
 
 def test_objective_against_a_loop():
     X, _ = planted(n=20)
-    model = TensorizedAutoencoder(3, latent_dim=2, penalty=-0.3, random_state=0).fit(X)
+    model = TensorizedAutoencoder(
+        3, latent_dim=2, code_penalty=-0.3, random_state=0
+    ).fit(X)
     total = 0
     for x in X.astype(float):
         brackets = []
@@ -174,7 +176,9 @@ def test_iris_and_wine():
     assert adjusted_rand_score(y, model.labels_) >= 0.90
     X, y = load_wine(return_X_y=True)
     X = StandardScaler().fit_transform(X)
-    model = TensorizedAutoencoder(3, latent_dim=2, penalty=-0.5, random_state=0).fit(X)
+    model = TensorizedAutoencoder(
+        3, latent_dim=2, code_penalty=-0.5, random_state=0
+    ).fit(X)
     assert adjusted_rand_score(y, model.labels_) >= 0.82
 
 
@@ -226,7 +230,7 @@ def test_labels_are_ignored_by_other_starts():
         ([0, 1, 2], "inconsistent numbers of samples"),
     ],
 )
-def test_labels_that_cannot_start_are_refused(y, message):
+def test_labels_that_cannot_start_are_refused(y, message, untrained):
     X = np.random.RandomState(0).randn(20, 3)
     with pytest.raises(ValueError, match=message):
         TensorizedAutoencoder(3, init="labels").fit(X, y)
@@ -277,9 +281,9 @@ def test_reconstruction_of_new_points_goes_through_the_chosen_cluster():
 
 def test_nonlinear_clusters_lower_the_objective_of_linear_ones():
     X, _ = datasets.make_triangle(random_state=0)
-    linear = TensorizedAutoencoder(3, penalty=0, random_state=0).fit(X)
+    linear = TensorizedAutoencoder(3, code_penalty=0, random_state=0).fit(X)
     deep = TensorizedAutoencoder(
-        3, penalty=0, hidden_layer_sizes=(16,), random_state=0
+        3, code_penalty=0, hidden_layer_sizes=(16,), random_state=0
     ).fit(X)
     assert deep.objective_ < linear.objective_
 
@@ -304,8 +308,8 @@ def test_convolutional_clusters_on_images():
 def test_positive_penalty_is_for_linear_autoencoders():
     X, _ = planted(n=10)
     with pytest.raises(ValueError, match="must be at most 0"):
-        TensorizedAutoencoder(3, penalty=0.1, hidden_layer_sizes=(4,)).fit(X)
-    TensorizedAutoencoder(3, penalty=0.1, random_state=0).fit(X)
+        TensorizedAutoencoder(3, code_penalty=0.1, hidden_layer_sizes=(4,)).fit(X)
+    TensorizedAutoencoder(3, code_penalty=0.1, random_state=0).fit(X)
 
 
 @pytest.mark.parametrize(
@@ -316,13 +320,13 @@ def test_positive_penalty_is_for_linear_autoencoders():
         {"architecture": "conv", "image_shape": (1, 2, 4)},
     ],
 )
-def test_exact_solver_says_what_it_needs(settings):
+def test_exact_solver_says_what_it_needs(settings, untrained):
     X, _ = planted(n=10)
     with pytest.raises(ValueError, match=r"solver='exact'.* needs linear"):
         TensorizedAutoencoder(3, solver="exact", **settings).fit(X)
 
 
-def test_code_wider_than_the_data_is_refused():
+def test_code_wider_than_the_data_is_refused(untrained):
     with pytest.raises(ValueError, match=r"latent_dim=3 .*at most n_features=2"):
         TensorizedAutoencoder(2, latent_dim=3).fit(np.eye(5)[:, :2])
 
@@ -356,6 +360,6 @@ def test_a_cluster_that_dies_in_training_is_started_again():
     with pytest.warns(ClusterCollapseWarning) as caught:
         model.fit(X)
     messages = [str(warning.message) for warning in caught]
-    assert any("lost all its samples and was started again" in m for m in messages)
+    assert any("lost all its samples and was re-seeded" in m for m in messages)
     assert np.isfinite(model.cluster_centers_).all()
     assert adjusted_rand_score(np.repeat(range(3), 20), model.labels_) > 0

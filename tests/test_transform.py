@@ -27,22 +27,22 @@ def test_new_points_join_their_subspace():
 
 
 @pytest.mark.parametrize("name", hard_data())
-@pytest.mark.parametrize("regularization", ["l1", "elastic-net", "nuclear", "l2"])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet", "nuclear", "l2"])
 @pytest.mark.parametrize(("n_layers", "latent_dim"), [(1, 3), (2, 7), (3, None)])
 @pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
-def test_a_sweep_does_not_raise_the_loss(name, regularization, n_layers, latent_dim):
+def test_a_sweep_does_not_raise_the_loss(name, penalty, n_layers, latent_dim):
     X = hard_data()[name]
     model = DeepTransformClustering(
         3,
         n_layers=n_layers,
         latent_dim=latent_dim,
-        regularization=regularization,
+        penalty=penalty,
         subspace_weight=1.0,
-        max_epochs=6,
+        max_iter=6,
         tol=0,
         random_state=0,
     ).fit(X)
-    assert model.n_iter_ == 6
+    assert [row["phase"] for row in model.history_] == ["sweep"] * 6 + ["subspaces"]
     assert rises(model.history_, "sweep").max() <= 1e-10
 
 

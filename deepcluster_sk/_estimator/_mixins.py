@@ -15,6 +15,13 @@ class ReconstructionMixin:
 
     By default a row is encoded and decoded by the module; a method may define
     ``_reconstruct(module, x)``, ``(n, d) -> (n, d)``, in another way.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import TensorizedAutoencoder
+    >>> model = TensorizedAutoencoder(1, random_state=0).fit([[0.0, 0.0], [1.0, 1.0]])
+    >>> model.reconstruct([[2.0, 2.0]]).shape
+    (1, 2)
     """
 
     def reconstruct(self, X):
@@ -55,7 +62,15 @@ class ReconstructionMixin:
 
 
 class DecoderMixin(ReconstructionMixin):
-    """``inverse_transform`` too, for estimators with one decoder of all codes."""
+    """``inverse_transform`` too, for estimators with one decoder of all codes.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import Autoencoder
+    >>> model = Autoencoder(latent_dim=1, hidden_layer_sizes=(), max_epochs=2)
+    >>> model.fit([[0.0, 0.0], [1.0, 1.0]]).inverse_transform([[0.5]]).shape
+    (1, 2)
+    """
 
     # The codes are data, not metadata to be routed.
     __metadata_request__inverse_transform: ClassVar[dict] = {
@@ -93,6 +108,13 @@ class SoftAssignmentMixin:
     By default ``module(x).assignment``; a method may define
     ``_soft_assign(module, x)``, ``(n, d) -> (n, k)``, in another way. The label of a
     row is the cluster of its largest entry.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import DEC
+    >>> model = DEC(2, latent_dim=1, hidden_layer_sizes=(8,), random_state=0)
+    >>> model.fit([[0.0], [1.0], [8.0], [9.0]]).predict_proba([[0.5]]).shape
+    (1, 2)
     """
 
     def predict_proba(self, X):

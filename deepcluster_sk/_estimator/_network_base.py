@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from deepcluster_sk._estimator._base import ClustererTemplate, EstimatorTemplate
+from deepcluster_sk._estimator._base import (
+    ClustererTemplate,
+    EstimatorTemplate,
+    index_of_smallest,
+)
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
@@ -76,6 +80,27 @@ class BaseDeepEstimator(EstimatorTemplate):
     and where the network is not a plain autoencoder, ``_module_spec``. The full list of
     hooks is in :mod:`deepcluster_sk.building`. A constructor names only the parameters
     that the method offers; the others are as they are here.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.building import BaseDeepEstimator, Phase, Reconstruction
+    >>> from deepcluster_sk.modules import MLPAutoencoder
+    >>> class Compression(BaseDeepEstimator):
+    ...     def __init__(self, latent_dim=1, max_epochs=2):
+    ...         self.latent_dim = latent_dim
+    ...         self.max_epochs = max_epochs
+    ...
+    ...     def _module_spec(self, n_features):
+    ...         sizes = {"n_features": n_features, "hidden_layer_sizes": (8,)}
+    ...         return MLPAutoencoder, {"latent_dim": self.latent_dim, **sizes}
+    ...
+    ...     def _phases(self, run):
+    ...         yield Phase("train", Reconstruction(), self.max_epochs)
+    ...
+    ...     def _row_objective(self, module, x):
+    ...         return (module(x).reconstruction - x).square().mean(1)
+    >>> Compression().fit_transform([[0.0, 1.0], [1.0, 0.0]]).shape
+    (2, 1)
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -287,6 +312,30 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
     By default the network is an autoencoder with a centre for each cluster, and a row
     belongs to the nearest one; ``cluster_centers_`` are the ``centers`` of the module.
     A method with another network defines ``_module_spec``, and ``_assign``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.building import BaseDeepClusterer, kmeans_start, pretraining
+    >>> class CodeKMeans(BaseDeepClusterer):
+    ...     hidden_layer_sizes = (8,)
+    ...
+    ...     def __init__(self, n_clusters=2, latent_dim=1, random_state=None):
+    ...         self.n_clusters = n_clusters
+    ...         self.latent_dim = latent_dim
+    ...         self.random_state = random_state
+    ...
+    ...     def _phases(self, run):
+    ...         yield from pretraining(run, 5, "end-to-end", mask_rate=0.0)
+    ...         code = run.apply(run.module.encode)
+    ...         centers, _ = kmeans_start(code, self.n_clusters, run.random_state)
+    ...         run.module.centers.copy_(torch.from_numpy(centers))
+    ...
+    ...     def _row_objective(self, module, x):
+    ...         return module.distances(module.encode(x)).amin(1)
+    >>> model = CodeKMeans(random_state=0).fit([[0.0], [1.0], [8.0], [9.0]])
+    >>> model.cluster_centers_.shape
+    (2, 1)
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -303,7 +352,7 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
 
     def _assign(self, module, x):
         """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""
-        return module.nearest(module.encode(x))
+        return index_of_smallest(module.distances(module.encode(x)))
 
     def _reorder_clusters(self, run, order):
         module, order = run.module, torch.from_numpy(order)

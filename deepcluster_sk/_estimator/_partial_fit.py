@@ -17,6 +17,16 @@ class PartialFitMixin:
     A method defines ``_start(run)``, a generator of the phases before the clustering,
     and ``_partial_phase(run, criterion)``, the phase of one pass; ``criterion`` is that
     of the pass before, or None in the first one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepcluster_sk import PCX
+    >>> model = PCX(2, latent_dim=1, hidden_layer_sizes=(8,), random_state=0)
+    >>> for part in np.random.RandomState(0).randn(3, 20, 4):
+    ...     model = model.partial_fit(part)
+    >>> model.predict(part).shape
+    (20,)
     """
 
     @_fit_context(prefer_skip_nested_validation=True)

@@ -20,6 +20,16 @@ class Solution:
     A method subclasses it. Its attributes are arrays, numbers and None, which makes
     them the state that is saved; its methods take rows in float64, ``(n, d)``, and
     answer for each row on its own.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.building import Solution
+    >>> class Halves(Solution):
+    ...     def __init__(self, border):
+    ...         self.border = border
+    ...
+    ...     def assign(self, X):
+    ...         return (X[:, 0] > self.border).astype(int)
     """
 
     def assign(self, X):
@@ -168,6 +178,33 @@ class BaseSolverClusterer(ClustererTemplate):
     A method defines ``_solve(run)``, which returns a ``Solution``, and
     ``_solution_class``, the class that it is of; ``_prepare`` where the runs share work
     on the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepcluster_sk.building import BaseSolverClusterer, Solution
+    >>> class Halves(Solution):
+    ...     def __init__(self, border):
+    ...         self.border = border
+    ...
+    ...     def assign(self, X):
+    ...         return (X[:, 0] > self.border).astype(int)
+    ...
+    ...     def embed(self, X):
+    ...         return X[:, :1] - self.border
+    ...
+    ...     def row_objective(self, X):
+    ...         return -np.abs(X[:, 0] - self.border)
+    >>> class MedianCut(BaseSolverClusterer):
+    ...     n_clusters, latent_dim = 2, 1
+    ...     _solution_class = Halves
+    ...
+    ...     def _solve(self, run):
+    ...         found = Halves(float(np.median(run.rows.X[:, 0])))
+    ...         run.sweep("cut", lambda: {"loss": 0.0}, 1, 0)
+    ...         return found
+    >>> MedianCut().fit_predict([[0.0], [1.0], [8.0], [9.0]])
+    array([0, 0, 1, 1], dtype=int32)
     """
 
     _parameter_constraints: ClassVar[dict] = {

@@ -41,6 +41,12 @@ class Phase:
         Number of steps in which learning rates rise, linearly, to what they would be
         without it. A fresh Adam moves every weight by the whole rate at once, which a
         wide network that is already trained is damaged by.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.building import Phase, Reconstruction
+    >>> Phase("pretrain", Reconstruction(), epochs=20, lr=1e-3).name
+    'pretrain'
     """
 
     name: str
@@ -75,6 +81,21 @@ class Run:
         Why each phase so far ended.
     n_reseeded : int
         How often an empty cluster was re-seeded; a warning will say so.
+
+    Examples
+    --------
+    The library makes it. A method reads it in ``_phases``:
+
+    >>> from deepcluster_sk import Autoencoder
+    >>> class Method(Autoencoder):
+    ...     def _phases(self, run):
+    ...         print("rows:", len(run.rows))
+    ...         yield from super()._phases(run)
+    ...         print("codes:", tuple(run.apply(run.module.encode).shape))
+    >>> X = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    >>> model = Method(latent_dim=1, hidden_layer_sizes=(), max_epochs=1).fit(X)
+    rows: 3
+    codes: (3, 1)
     """
 
     def __init__(

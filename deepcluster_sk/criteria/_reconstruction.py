@@ -31,6 +31,15 @@ class Reconstruction(Criterion):
     ----------
     weight : float, default=1.0
         Multiplies the term.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.building import Reconstruction
+    >>> from deepcluster_sk.modules import AutoencoderOutput
+    >>> output = AutoencoderOutput(None, torch.zeros(2, 3))
+    >>> Reconstruction(weight=0.5)(output, torch.ones(2, 3), None)
+    {'reconstruction': tensor(0.5000)}
     """
 
     def __init__(self, weight=1.0):
@@ -72,6 +81,16 @@ class RelativeReconstruction(Criterion):
     ----------
     weight : float, default=1.0
         Multiplies the term.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.building import RelativeReconstruction
+    >>> from deepcluster_sk.modules import CentroidAutoencoder
+    >>> module = CentroidAutoencoder(3, False, n_features=4, latent_dim=2)
+    >>> x = torch.randn(5, 4)
+    >>> list(RelativeReconstruction()(module(x), x, None))
+    ['reconstruction']
     """
 
     def __init__(self, weight=1.0):

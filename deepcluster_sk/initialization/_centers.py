@@ -167,7 +167,19 @@ def kmeans_start(embedding, n_clusters, random_state, n_init=20):
     Returns
     -------
     centers : ndarray of shape (k, h), float32
+        The means.
     labels : ndarray of shape (n,), int64
+        The nearest one of each row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from deepcluster_sk.building import kmeans_start
+    >>> codes = torch.tensor([[0.0], [1.0], [9.0], [10.0]])
+    >>> centers, labels = kmeans_start(codes, 2, np.random.RandomState(0))
+    >>> sorted(centers.ravel().tolist())
+    [0.5, 9.5]
     """
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
     # Fewer distinct codes than clusters: those that end empty are announced by us.

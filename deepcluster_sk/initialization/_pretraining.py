@@ -40,7 +40,17 @@ def pretraining(run, epochs, how, mask_rate):
 
     Yields
     ------
-    Phase
+    phase : Phase
+        To be trained before the generator goes on.
+
+    Examples
+    --------
+    As the first statement of a method's ``_phases``:
+
+    >>> from deepcluster_sk.building import BaseDeepClusterer, pretraining
+    >>> class Method(BaseDeepClusterer):
+    ...     def _phases(self, run):
+    ...         yield from pretraining(run, self.pretrain_epochs, "end-to-end", 0.2)
     """
     standardize_data(run)
     module = run.module

@@ -12,7 +12,23 @@ DEFAULT_HIDDEN = {"mlp": (500, 500, 2000), "conv": (32, 64, 128)}
 
 
 class AutoencoderOutput(NamedTuple):
-    """What an autoencoder returns for a batch of n rows."""
+    """What an autoencoder returns for a batch of n rows.
+
+    Parameters
+    ----------
+    embedding : Tensor of shape (n, h)
+        Code of each row.
+    reconstruction : Tensor of shape (n, d)
+        What the decoder makes of it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import MLPAutoencoder
+    >>> output = MLPAutoencoder(4, 2, (8,))(torch.zeros(3, 4))
+    >>> output.embedding.shape, output.reconstruction.shape
+    (torch.Size([3, 2]), torch.Size([3, 4]))
+    """
 
     embedding: Tensor  # (n, h)
     reconstruction: Tensor  # (n, d)
@@ -29,6 +45,19 @@ class Autoencoder(nn.Module):
     reverse. They are what greedy pretraining trains one by one, and the outputs of
     the downs are the blocks to which companion objectives attach. (A tuple, so that
     the parts are not registered twice.)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import Autoencoder
+    >>> class Halves(Autoencoder):
+    ...     def encode(self, x):
+    ...         return x[:, ::2]
+    ...
+    ...     def decode(self, embedding):
+    ...         return embedding.repeat_interleave(2, dim=1)
+    >>> Halves()(torch.tensor([[1.0, 1.0, 5.0, 5.0]])).reconstruction
+    tensor([[1., 1., 5., 5.]])
     """
 
     stages = ()
@@ -74,7 +103,25 @@ def rebase_layers(last, first, shift, linear, inverse):
 
 
 def perceptron(sizes):
-    """Linear layers of the given sizes with ReLU between them, linear at the end."""
+    """Linear layers of the given sizes with ReLU between them, linear at the end.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from the input to the output, at least two.
+
+    Returns
+    -------
+    network : torch.nn.Sequential
+        Maps ``(n, sizes[0])`` to ``(n, sizes[-1])``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import perceptron
+    >>> perceptron([4, 8, 2])(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
     layers = []
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
@@ -93,6 +140,14 @@ class MLPAutoencoder(Autoencoder):
     hidden_layer_sizes : sequence of int
         Widths of the encoder's hidden layers; the decoder mirrors them. An empty
         sequence gives a linear autoencoder.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import MLPAutoencoder
+    >>> network = MLPAutoencoder(n_features=4, latent_dim=2, hidden_layer_sizes=(8,))
+    >>> network.decode(network.encode(torch.zeros(3, 4))).shape
+    torch.Size([3, 4])
     """
 
     def __init__(self, n_features, latent_dim, hidden_layer_sizes):
@@ -136,6 +191,14 @@ class ConvAutoencoder(Autoencoder):
         Channels of the encoder's convolutions; the decoder mirrors them.
     image_shape : tuple of int (C, H, W)
         How to read a row as an image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import ConvAutoencoder
+    >>> network = ConvAutoencoder(64, 2, (4, 8), image_shape=(1, 8, 8))
+    >>> network.decode(network.encode(torch.zeros(3, 64))).shape
+    torch.Size([3, 64])
     """
 
     def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
@@ -231,7 +294,8 @@ def build_autoencoder(
 
     Returns
     -------
-    torch.nn.Module
+    network : torch.nn.Module
+        It has ``encode``, ``decode`` and ``rebase``.
 
     Raises
     ------
@@ -239,6 +303,16 @@ def build_autoencoder(
         If what a callable returns has no ``encode`` or no ``decode``.
     ValueError
         If its code or reconstruction has the wrong shape.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.modules import build_autoencoder
+    >>> build_autoencoder(4, 2, hidden_layer_sizes=(8,)).encoder
+    Sequential(
+      (0): Linear(in_features=4, out_features=8, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=8, out_features=2, bias=True)
+    )
     """
     if callable(architecture):
         network = _UserAutoencoder(architecture, n_features, latent_dim)
@@ -263,6 +337,14 @@ class MixedPrecision(Autoencoder):
     ----------
     network : Autoencoder
         The autoencoder.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import MixedPrecision, MLPAutoencoder
+    >>> network = MixedPrecision(MLPAutoencoder(4, 2, (8,)))
+    >>> network.encode(torch.zeros(3, 4)).dtype
+    torch.float32
     """
 
     def __init__(self, network):

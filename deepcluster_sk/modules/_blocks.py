@@ -19,6 +19,16 @@ class NormalizedMLPAutoencoder(Autoencoder):
         Width of a row.
     sizes : sequence of int
         Widths of the layers, at least one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import NormalizedMLPAutoencoder
+    >>> code, blocks = NormalizedMLPAutoencoder(4, (8, 2)).encode_with_blocks(
+    ...     torch.randn(3, 4)
+    ... )
+    >>> [tuple(block.shape) for block in blocks]
+    [(3, 8), (3, 2)]
     """
 
     def __init__(self, n_features, sizes):
@@ -75,6 +85,15 @@ class BlockConvAutoencoder(Autoencoder):
         Channels of each block, at least one block.
     image_shape : tuple of int (C, H, W)
         How to read a row as an image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import BlockConvAutoencoder
+    >>> network = BlockConvAutoencoder(784, channels=(4, 8), image_shape=(1, 28, 28))
+    >>> code, blocks = network.encode_with_blocks(torch.randn(3, 784))
+    >>> [tuple(block.shape) for block in blocks]
+    [(3, 4, 20, 20), (3, 8, 3, 3)]
     """
 
     def __init__(self, n_features, channels, image_shape):

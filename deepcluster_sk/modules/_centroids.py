@@ -26,6 +26,17 @@ class CentroidAutoencoder(Autoencoder):
         (a buffer). They start at zero; a method fills them with ``copy_``.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import CentroidAutoencoder
+    >>> module = CentroidAutoencoder(
+    ...     3, trainable=False, n_features=4, latent_dim=2, hidden_layer_sizes=(8,)
+    ... )
+    >>> code = module.encode(torch.zeros(5, 4))
+    >>> module.distances(code).shape, module.nearest(code).shape
+    (torch.Size([5, 3]), torch.Size([5]))
     """
 
     def __init__(self, n_clusters, trainable, **autoencoder):
@@ -99,6 +110,14 @@ class SphericalAutoencoder(CentroidAutoencoder):
         Number k of centres, which a method keeps at unit norm.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import SphericalAutoencoder
+    >>> module = SphericalAutoencoder(3, n_features=4, latent_dim=2)
+    >>> module.direct(torch.randn(5, 4)).norm(dim=1).allclose(torch.ones(5))
+    True
     """
 
     def __init__(self, n_clusters, **autoencoder):

@@ -11,7 +11,25 @@ from deepcluster_sk.modules._reorder import reorder
 
 
 class ExemplarOutput(NamedTuple):
-    """What PC-X's network returns for a batch of n rows."""
+    """What PC-X's network returns for a batch of n rows.
+
+    Parameters
+    ----------
+    embedding : Tensor of shape (n, h)
+        Code z of each row.
+    assignment : Tensor of shape (n, k)
+        Soft assignment λ.
+    module : torch.nn.Module
+        The network; its centroids and sizes are buffers, which training moves.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import ExemplarAutoencoder
+    >>> module = ExemplarAutoencoder(3, 5.0, n_features=4, latent_dim=2)
+    >>> module(torch.zeros(5, 4)).assignment.shape
+    torch.Size([5, 3])
+    """
 
     embedding: Tensor  # z, (n, h)
     assignment: Tensor  # λ, (n, k)
@@ -40,6 +58,14 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         Whether there is a unit; without it codes are decoded as they are.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import ExemplarAutoencoder
+    >>> module = ExemplarAutoencoder(3, temperature=5.0, n_features=4, latent_dim=2)
+    >>> module.decode(module.centers).shape
+    torch.Size([3, 4])
     """
 
     def __init__(

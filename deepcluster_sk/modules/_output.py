@@ -16,6 +16,15 @@ class LazyOutput:
         embedding), ``decode`` and, for soft assignments, ``assign``.
     x : Tensor of shape (n, d)
         The batch that the module sees.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import CentroidAutoencoder, LazyOutput
+    >>> module = CentroidAutoencoder(3, False, n_features=4, latent_dim=2)
+    >>> output = LazyOutput(module, torch.zeros(5, 4))
+    >>> output.embedding.shape  # nothing is decoded
+    torch.Size([5, 2])
     """
 
     def __init__(self, module, x):

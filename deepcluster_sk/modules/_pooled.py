@@ -31,6 +31,14 @@ class PooledConvAutoencoder(Autoencoder):
         Channels of the encoder's convolutions; the decoder mirrors them.
     image_shape : tuple of int (C, H, W)
         How to read a row as an image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import PooledConvAutoencoder
+    >>> network = PooledConvAutoencoder(64, 2, (4,), image_shape=(1, 8, 8))
+    >>> network.decode(network.encode(torch.randn(3, 64))).shape
+    torch.Size([3, 64])
     """
 
     def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):

@@ -23,6 +23,14 @@ class StudentTAutoencoder(CentroidAutoencoder):
         Number k of centres.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import StudentTAutoencoder
+    >>> module = StudentTAutoencoder(4, n_features=4, latent_dim=2)
+    >>> module(torch.zeros(1, 4)).assignment  # all centres are at the origin
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]], grad_fn=<...>)
     """
 
     def __init__(self, n_clusters, **autoencoder):
@@ -46,8 +54,18 @@ class DivergenceModule(nn.Module):
         Number k of clusters.
     n_features, latent_dim : int
         Widths of a row and of the hidden layer.
-    architecture, hidden_layer_sizes, image_shape, precision
-        See :func:`build_block_autoencoder`.
+    **autoencoder : dict
+        Other arguments of :func:`build_block_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import DivergenceModule
+    >>> sizes = {"latent_dim": 8, "hidden_layer_sizes": (16,)}
+    >>> module = DivergenceModule(3, n_features=4, **sizes)
+    >>> output = module(torch.randn(5, 4))
+    >>> output.embedding.shape, output.assignment.shape
+    (torch.Size([5, 8]), torch.Size([5, 3]))
     """
 
     def __init__(self, n_clusters, n_features, latent_dim, **autoencoder):
@@ -142,7 +160,15 @@ def build_block_autoencoder(
 
     Returns
     -------
-    torch.nn.Module
+    network : torch.nn.Module
+        It has ``encode``, ``encode_with_blocks`` and ``decode``.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.modules import build_block_autoencoder
+    >>> network = build_block_autoencoder(4, 2, hidden_layer_sizes=(16, 8))
+    >>> len(network.stages)
+    2
     """
     if callable(architecture):
         return build_autoencoder(

@@ -23,6 +23,14 @@ class SubspaceAutoencoder(CentroidAutoencoder):
         Number k of clusters.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import SubspaceAutoencoder
+    >>> module = SubspaceAutoencoder(3, n_features=4, latent_dim=2)
+    >>> module.residuals(torch.tensor([[3.0, 4.0]]))  # no subspaces yet
+    tensor([[1., 1., 1.]])
     """
 
     def __init__(self, n_clusters, **autoencoder):

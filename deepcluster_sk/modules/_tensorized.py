@@ -17,13 +17,26 @@ from deepcluster_sk.modules._reorder import reorder
 
 
 class StackedProjection(nn.Module):
-    """k linear autoencoders whose encoders U_j have orthonormal rows, decoders U_jᵀ.
+    """Linear autoencoders, k of them: encoders U_j of orthonormal rows, decoders U_jᵀ.
 
     This is the linear case of the paper: ``U_j U_jᵀ = I`` and ``V_j = U_jᵀ``.
     Without that constraint the penalty on the code could be evaded by shrinking
     the encoder and growing the decoder. A free weight W is turned into
     U = L⁻¹ W with W Wᵀ = L Lᵀ, which spans the same rows and costs one h x h
     Cholesky factor a cluster.
+
+    Parameters
+    ----------
+    n_clusters, n_features, latent_dim : int
+        Number k of autoencoders, and widths d of a row and h of a code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import StackedProjection
+    >>> stack = StackedProjection(3, n_features=4, latent_dim=2)
+    >>> stack.encode(torch.zeros(3, 5, 4)).shape
+    torch.Size([3, 5, 2])
     """
 
     def __init__(self, n_clusters, n_features, latent_dim):
@@ -80,7 +93,23 @@ def _stacked_perceptron(n_clusters, sizes):
 
 
 class StackedMLP(nn.Module):
-    """k mirrored perceptrons, ReLU between layers, linear code and output."""
+    """Mirrored perceptrons, k of them, ReLU between layers, linear code and output.
+
+    Parameters
+    ----------
+    n_clusters, n_features, latent_dim : int
+        Number k of autoencoders, and widths d of a row and h of a code.
+    hidden_layer_sizes : sequence of int
+        Widths of each encoder's hidden layers; the decoders mirror them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import StackedMLP
+    >>> stack = StackedMLP(3, n_features=4, latent_dim=2, hidden_layer_sizes=(8,))
+    >>> stack(torch.zeros(3, 5, 4)).reconstruction.shape
+    torch.Size([3, 5, 4])
+    """
 
     def __init__(self, n_clusters, n_features, latent_dim, hidden_layer_sizes):
         super().__init__()
@@ -103,7 +132,7 @@ class StackedMLP(nn.Module):
 
 
 class StackedModule(nn.Module):
-    """k copies of any autoencoder, run as one through ``torch.vmap``.
+    """Copies of any autoencoder, k of them, run as one through ``torch.vmap``.
 
     Linear layers become batched products and convolutions grouped ones. Layers
     that keep running statistics, such as batch normalisation, cannot be stacked
@@ -115,6 +144,14 @@ class StackedModule(nn.Module):
         Number of copies k.
     build : callable
         Returns a freshly initialised autoencoder at each call.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import MLPAutoencoder, StackedModule
+    >>> stack = StackedModule(3, lambda: MLPAutoencoder(4, 2, (8,)))
+    >>> stack.encode(torch.zeros(3, 5, 4)).shape
+    torch.Size([3, 5, 2])
     """
 
     def __init__(self, n_clusters, build):
@@ -192,6 +229,14 @@ class TensorizedOutput:
     ----------
     cost : Tensor of shape (n, k)
         Once ``cost_of`` was asked for it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import TensorizedOutput
+    >>> output = TensorizedOutput(torch.ones(3, 5, 2), torch.zeros(3, 5, 4), -0.5)
+    >>> output.cost_of(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
     """
 
     def __init__(self, embedding, reconstruction, code_penalty):
@@ -219,6 +264,15 @@ class TensorizedModule(nn.Module):
         The k autoencoders: ``encode``, ``decode`` and ``forward`` on ``(k, n, .)``.
     code_penalty : float
         λ of Eq. 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import StackedProjection, TensorizedModule
+    >>> module = TensorizedModule(3, 4, StackedProjection(3, 4, 2), code_penalty=-0.5)
+    >>> labels, cost, code, reconstruction = module.choose(torch.randn(5, 4))
+    >>> labels.shape, code.shape
+    (torch.Size([5]), torch.Size([5, 2]))
     """
 
     def __init__(self, n_clusters, n_features, stack, code_penalty):
@@ -276,7 +330,15 @@ def build_tensorized_autoencoder(
 
     Returns
     -------
-    TensorizedModule
+    module : TensorizedModule
+        With centres at the origin.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.modules import build_tensorized_autoencoder
+    >>> module = build_tensorized_autoencoder(3, 4, 2, "mlp", (), None, -0.5)
+    >>> type(module.stack).__name__
+    'StackedProjection'
     """
     if architecture == "mlp" and len(hidden_layer_sizes) == 0:
         stack = StackedProjection(n_clusters, n_features, latent_dim)

@@ -58,7 +58,7 @@ def _unit_extent(x):
 
 
 def _eigenvectors(S, n_components, random_state):
-    """Leading eigenvectors of ``D^-½ S D^-½`` but the first; zero where there are less."""
+    """Leading eigenvectors of ``D^-½ S D^-½`` after the first; zero beyond the last."""
     n = S.shape[0]
     wanted = min(n_components, n - 2)
     vectors = np.zeros((n, n_components))
