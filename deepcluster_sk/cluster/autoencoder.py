@@ -4,14 +4,23 @@ import numbers
 from functools import partial
 from typing import ClassVar
 
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._estimator._mixins import DecoderMixin
 from deepcluster_sk._estimator._network_base import BaseDeepEstimator, add_noise
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import Reconstruction
-from deepcluster_sk.modules import build_autoencoder
+from deepcluster_sk.criteria import (
+    CombinedCriterion,
+    Reconstruction,
+    RelativeReconstruction,
+)
+from deepcluster_sk.initialization import (
+    FIRST_CLUSTERS_CONSTRAINTS,
+    START_ROWS,
+    neighbor_pretraining,
+)
+from deepcluster_sk.modules import StandardizedAutoencoder, build_autoencoder
 
 
 class Autoencoder(DecoderMixin, BaseDeepEstimator):
@@ -47,6 +56,16 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
     noise_std : float, default=0.0
         Standard deviation, in units of X, of the Gaussian noise added to the
         inputs in training.
+    pretraining : {"neighbors"} or None, default=None
+        "neighbors" first embeds rows by the graph of their nearest neighbours and lets
+        the code learn that, beside the reconstruction; the code is then held there
+        while the reconstruction is trained. k-means finds clusters in such a code that
+        it does not find in one of reconstruction alone.
+    n_neighbors : int, default=15
+        Neighbours of each row in the graph, at least 2; for "neighbors".
+    neighbor_weight : float, default=1.0
+        Weight of the squared distance to the embedding, relative to its variance, at
+        least 0; that of the reconstruction error is 1, relative to the variance of X.
     max_epochs : int, default=100
         Largest number of passes over the data.
     batch_size : int, default=256
@@ -130,6 +149,9 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepEstimator._parameter_constraints,
         "noise_std": [Interval(numbers.Real, 0, None, closed="left")],
+        "pretraining": [StrOptions({"neighbors"}), None],
+        "n_neighbors": FIRST_CLUSTERS_CONSTRAINTS["n_neighbors"],
+        "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
     _parameter_constraints.pop("pretrain_epochs")
 
@@ -142,6 +164,9 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         image_shape=None,
         augmentation=None,
         noise_std=0.0,
+        pretraining=None,
+        n_neighbors=15,
+        neighbor_weight=1.0,
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -161,6 +186,9 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         self.image_shape = image_shape
         self.augmentation = augmentation
         self.noise_std = noise_std
+        self.pretraining = pretraining
+        self.n_neighbors = n_neighbors
+        self.neighbor_weight = neighbor_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -175,15 +203,31 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         self.random_state = random_state
 
     def _module_spec(self, n_features):
-        return build_autoencoder, self._network_arguments(n_features)
+        standardized = self.pretraining == "neighbors"
+        build = StandardizedAutoencoder if standardized else build_autoencoder
+        return build, self._network_arguments(n_features)
 
     def _phases(self, run):
+        criterion = Reconstruction()
+        if self.pretraining == "neighbors":
+            criterion = yield from self._learn_neighbors(run)
         yield Phase(
             "reconstruction",
-            Reconstruction(),
+            criterion,
             epochs=self.max_epochs,
             callbacks=[StopOnPlateau(self.tol)],
             corrupt=partial(add_noise, self.noise_std) if self.noise_std else None,
+        )
+
+    def _learn_neighbors(self, run):
+        """Phases of a code that keeps neighbours together; the criterion after them."""
+        sample, index = run.sample(START_ROWS)
+        code = yield from neighbor_pretraining(
+            sample, None, self.n_neighbors, self.latent_dim
+        )
+        code = code.of_rows(index, len(run.rows))
+        return CombinedCriterion(
+            RelativeReconstruction(), code.criterion(self.neighbor_weight)
         )
 
     def _row_objective(self, module, x):

@@ -14,7 +14,11 @@ from deepcluster_sk.modules._blocks import (
     BlockConvAutoencoder,
     NormalizedMLPAutoencoder,
 )
-from deepcluster_sk.modules._centroids import CentroidAutoencoder, SphericalAutoencoder
+from deepcluster_sk.modules._centroids import (
+    CentroidAutoencoder,
+    SphericalAutoencoder,
+    StandardizedAutoencoder,
+)
 from deepcluster_sk.modules._exemplars import ExemplarAutoencoder, ExemplarOutput
 from deepcluster_sk.modules._output import LazyOutput
 from deepcluster_sk.modules._pooled import PooledConvAutoencoder
@@ -52,6 +56,7 @@ __all__ = [
     "StackedMLP",
     "StackedModule",
     "StackedProjection",
+    "StandardizedAutoencoder",
     "StudentTAutoencoder",
     "SubspaceAutoencoder",
     "TensorizedModule",

@@ -10,8 +10,8 @@ from deepcluster_sk.modules._output import LazyOutput
 from deepcluster_sk.modules._reorder import reorder
 
 
-class CentroidAutoencoder(Autoencoder):
-    """An autoencoder and the k centres that clusters have in its embedding.
+class StandardizedAutoencoder(Autoencoder):
+    """An autoencoder for rows of any origin and scale.
 
     It takes and returns rows in the units of the data. The autoencoder inside works on
     ``(x - origin) / scale``, so that neither the origin nor the scale of the data
@@ -19,34 +19,22 @@ class CentroidAutoencoder(Autoencoder):
 
     Parameters
     ----------
-    n_clusters : int
-        Number k of centres.
-    trainable : bool
-        Whether the optimizer moves the centres (a parameter) or the method does
-        (a buffer). They start at zero; a method fills them with ``copy_``.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
 
     Examples
     --------
     >>> import torch
-    >>> from deepcluster_sk.modules import CentroidAutoencoder
-    >>> module = CentroidAutoencoder(
-    ...     3, trainable=False, n_features=4, latent_dim=2, hidden_layer_sizes=(8,)
-    ... )
-    >>> code = module.encode(torch.zeros(5, 4))
-    >>> module.distances(code).shape, module.nearest(code).shape
-    (torch.Size([5, 3]), torch.Size([5]))
+    >>> from deepcluster_sk.modules import StandardizedAutoencoder
+    >>> module = StandardizedAutoencoder(n_features=4, latent_dim=2)
+    >>> module.set_origin_and_scale(torch.full((4,), 100.0), torch.tensor(20.0))
+    >>> module.encode(torch.full((5, 4), 110.0)).shape
+    torch.Size([5, 2])
     """
 
-    def __init__(self, n_clusters, trainable, **autoencoder):
+    def __init__(self, **autoencoder):
         super().__init__()
         self.autoencoder = build_autoencoder(**autoencoder)
-        centers = torch.zeros(n_clusters, autoencoder["latent_dim"])
-        if trainable:
-            self.centers = nn.Parameter(centers)
-        else:
-            self.register_buffer("centers", centers)
         self.register_buffer("origin", torch.zeros(autoencoder["n_features"]))
         self.register_buffer("scale", torch.ones(()))
 
@@ -86,6 +74,40 @@ class CentroidAutoencoder(Autoencoder):
         """
         decoded = self.autoencoder.decode(embedding)
         return functional.mse_loss(decoded, self.standardize(x), reduction=reduction)
+
+
+class CentroidAutoencoder(StandardizedAutoencoder):
+    """An autoencoder and the k centres that clusters have in its embedding.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centres.
+    trainable : bool
+        Whether the optimizer moves the centres (a parameter) or the method does
+        (a buffer). They start at zero; a method fills them with ``copy_``.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import CentroidAutoencoder
+    >>> module = CentroidAutoencoder(
+    ...     3, trainable=False, n_features=4, latent_dim=2, hidden_layer_sizes=(8,)
+    ... )
+    >>> code = module.encode(torch.zeros(5, 4))
+    >>> module.distances(code).shape, module.nearest(code).shape
+    (torch.Size([5, 3]), torch.Size([5]))
+    """
+
+    def __init__(self, n_clusters, trainable, **autoencoder):
+        super().__init__(**autoencoder)
+        centers = torch.zeros(n_clusters, autoencoder["latent_dim"])
+        if trainable:
+            self.centers = nn.Parameter(centers)
+        else:
+            self.register_buffer("centers", centers)
 
     def reorder_clusters(self, order):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
