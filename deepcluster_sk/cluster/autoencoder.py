@@ -62,7 +62,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         while the reconstruction is trained. k-means finds clusters in such a code that
         it does not find in one of reconstruction alone.
     n_neighbors : int, default=15
-        Neighbours of each row in the graph, at least 2; for "neighbors".
+        Neighbours of each sample in the graph, at least 2; for "neighbors".
     neighbor_weight : float, default=1.0
         Weight of the squared distance to the embedding, relative to its variance, at
         least 0; that of the reconstruction error is 1, relative to the variance of X.

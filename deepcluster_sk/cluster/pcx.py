@@ -278,7 +278,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
     n_neighbors : int, default=15
-        Neighbours of each row in the graph, at least 2; for "neighbors".
+        Neighbours of each sample in the graph, at least 2; for "neighbors".
     neighbor_weight : float, default=1.0
         Weight, at least 0, of the term that holds codes where their neighbours put
         them while clustering; for ``pretraining="neighbors"`` with ``init="auto"``.
@@ -290,9 +290,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
         whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
-        How the first clusters are found. "auto": with ``pretraining="neighbors"`` the
+        How the first clusters are found in the code. "auto": with ``pretraining="neighbors"`` the
         most probable of several partitions, of the data and of their graph, otherwise
-        "mixture". "k-means": in the code, with 20 restarts; "mixture": going on from
+        "mixture". "k-means": with 20 restarts; "mixture": going on from
         there by Gaussians whose covariances are shrunk towards their pooled one, whose
         linear map of the code makes clusters as round as that one allows.
     max_epochs : int, default=60
