@@ -166,7 +166,10 @@ EXCEPTIONS = {
     ("latent_dim", "SparseSubspaceClustering"): "it has no network, but a projection",
     ("latent_dim", "DeepTransformClustering"): "all its layers are of this width",
     ("init", "TensorizedAutoencoder"): "its clusters start in the data",
-    ("pretraining", "Autoencoder"): "what the others do before clustering is all it does",
+    (
+        "pretraining",
+        "Autoencoder",
+    ): "what the others do before clustering is all it does",
     ("neighbor_weight", "Autoencoder"): "it has no phase of clustering",
     ("hidden_layer_sizes", "DDC"): "it has no decoder to mirror them",
     ("hidden_layer_sizes", "ConvTransformClustering"): "its layers are filters",

@@ -13,12 +13,13 @@ from sklearn.cluster import KMeans
 
 from deepcluster_sk._estimator import _base
 from deepcluster_sk.building import BaseDeepClusterer
-from deepcluster_sk.cluster import dec, pcx
+from deepcluster_sk.cluster import dec
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.initialization._centers import kmeans_start
 from deepcluster_sk.solvers._numbering import numbered, order_of_clusters, renumbered
 from deepcluster_sk.solvers._spherical_kmeans import spherical_kmeans
 from deepcluster_sk.solvers._subspaces import cut
+from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
 
 CENTERS = torch.tensor([[0.0], [10.0], [20.0], [30.0]])
 # Of 1, 0, 3 and 2 rows.
@@ -66,7 +67,7 @@ def test_first_clusters_are_numbered(blobs):
         assert is_numbered(labels)
         means = np.stack([rows[labels == j].mean(0) for j in range(5)])
         assert_allclose(centers, means, rtol=1e-4)
-        centers, labels = pcx.weighted_kmeans(torch.from_numpy(rows), 5, rng, 5.0, 64)
+        centers, labels = weighted_kmeans(torch.from_numpy(rows), 5, rng, 5.0, 64)
         assert is_numbered(labels.numpy())
         distance = torch.cdist(torch.from_numpy(rows), centers)
         assert_array_equal(labels, distance.argmin(1))

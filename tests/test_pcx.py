@@ -18,10 +18,12 @@ from deepcluster_sk._training._data import (
     OutOfCoreRows,
     Rows,
 )
-from deepcluster_sk.cluster.pcx import _ExemplarLoss, running_averages, weighted_kmeans
+from deepcluster_sk.cluster.pcx import _ExemplarLoss
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.initialization._centers import kmeans_start
 from deepcluster_sk.modules import ExemplarAutoencoder, ExemplarOutput
+from deepcluster_sk.solvers._running_averages import running_averages
+from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
 
 K = 3
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 
-from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._callbacks import StopOnStableLabels, TrackLabels
@@ -138,11 +137,12 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
         whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
-        How the first clusters are found in the code. "auto": with ``pretraining="neighbors"`` the
-        most probable of several partitions, of the data and of their graph, otherwise
-        "mixture". "k-means": with 20 restarts; "mixture": going on from
-        there by Gaussians whose covariances are shrunk towards their pooled one, whose
-        linear map of the code makes clusters as round as that one allows.
+        How the first clusters are found in the code. "auto": with
+        ``pretraining="neighbors"`` the most probable of several partitions, of the
+        data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
+        "mixture": going on from there by Gaussians whose covariances are shrunk towards
+        their pooled one, whose linear map of the code makes clusters as round as that
+        one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -326,9 +326,6 @@ class DCN(DecoderMixin, BaseDeepClusterer):
                 StopOnStableLabels(self.tol),
             ],
         )
-
-    def _assign(self, module, x):
-        return index_of_smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
         code = module.encode(x)

@@ -251,11 +251,12 @@ class DEC(_BaseDEC):
         Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
         whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
-        How the first clusters are found in the code. "auto": with ``pretraining="neighbors"`` the
-        most probable of several partitions, of the data and of their graph, otherwise
-        "mixture". "k-means": with 20 restarts; "mixture": going on from
-        there by Gaussians whose covariances are shrunk towards their pooled one, whose
-        linear map of the code makes clusters as round as that one allows.
+        How the first clusters are found in the code. "auto": with
+        ``pretraining="neighbors"`` the most probable of several partitions, of the
+        data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
+        "mixture": going on from there by Gaussians whose covariances are shrunk towards
+        their pooled one, whose linear map of the code makes clusters as round as that
+        one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -506,11 +507,12 @@ class IDEC(DecoderMixin, _BaseDEC):
         Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
         whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
-        How the first clusters are found in the code. "auto": with ``pretraining="neighbors"`` the
-        most probable of several partitions, of the data and of their graph, otherwise
-        "mixture". "k-means": with 20 restarts; "mixture": going on from
-        there by Gaussians whose covariances are shrunk towards their pooled one, whose
-        linear map of the code makes clusters as round as that one allows.
+        How the first clusters are found in the code. "auto": with
+        ``pretraining="neighbors"`` the most probable of several partitions, of the
+        data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
+        "mixture": going on from there by Gaussians whose covariances are shrunk towards
+        their pooled one, whose linear map of the code makes clusters as round as that
+        one allows.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256

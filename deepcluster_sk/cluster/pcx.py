@@ -4,13 +4,9 @@ import numbers
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
-from torch import nn
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
@@ -33,42 +29,10 @@ from deepcluster_sk.losses import (
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
-from deepcluster_sk.solvers._numbering import numbered
-from deepcluster_sk.solvers._warnings import ignored_warnings
+from deepcluster_sk.solvers._running_averages import running_averages
+from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
 
 TINY = 1e-12
-
-
-def running_averages(centers, sizes, embedding, labels, decay):
-    """Move centroids and cluster sizes slowly towards those of a batch.
-
-    Parameters
-    ----------
-    centers : Tensor of shape (k, h)
-        Centroids.
-    sizes : Tensor of shape (k,)
-        Expected number of samples of each cluster in a batch.
-    embedding : Tensor of shape (n, h)
-        Codes of the batch.
-    labels : Tensor of shape (n,)
-        Their clusters.
-    decay : float
-        κ, what is kept of the old values.
-
-    Returns
-    -------
-    centers, sizes : Tensors of shape (k, h) and (k,)
-        ``κ μ + (1 - κ) mean`` (Eq. 6 and 7) and ``κ α + (1 - κ) count`` (Eq. 13).
-        The centroid of a cluster without samples in the batch stays.
-    """
-    member = nn.functional.one_hot(labels, len(centers)).to(embedding.dtype)  # (n, k)
-    counts = member.sum(0)
-    means = member.T @ embedding / counts.clamp(min=1)[:, None]
-    moved = torch.lerp(means, centers, decay)
-    return (
-        torch.where(counts[:, None] > 0, moved, centers),
-        torch.lerp(counts, sizes, decay),
-    )
 
 
 class _ExemplarLoss(Criterion):
@@ -140,43 +104,6 @@ class _ExemplarLoss(Criterion):
         )
         module.centers.copy_(centers)
         module.sizes.copy_(sizes)
-
-
-def weighted_kmeans(codes, n_clusters, random_state, smoothing, batch_size, rounds=5):
-    """Centres of k-means in which small clusters count as much as large ones.
-
-    k-means would rather split a large cluster than tell two small ones apart. It is
-    repeated, each time with the samples weighted as the loss will weight them by the
-    clusters found before (Eq. 12).
-
-    Parameters
-    ----------
-    codes : Tensor of shape (n, h)
-    n_clusters : int
-    random_state : RandomState
-    smoothing : float
-        ε of Eq. 14, in samples a batch.
-    batch_size : float
-        Number of samples in a batch.
-    rounds : int, default=5
-        How often k-means runs, with 10 restarts each.
-
-    Returns
-    -------
-    centers : Tensor of shape (k, h), on the CPU
-    labels : Tensor of shape (n,), int64, on the CPU
-    """
-    codes, weights = codes.detach().cpu().numpy(), None
-    for _ in range(rounds):
-        kmeans = KMeans(n_clusters, n_init=10, random_state=random_state)
-        with ignored_warnings(ConvergenceWarning):
-            labels = kmeans.fit_predict(codes, sample_weight=weights)
-        counts = np.bincount(labels, minlength=n_clusters) / len(codes)
-        sizes = torch.from_numpy(batch_size * counts)
-        weights = inverse_size_weights(sizes, smoothing).numpy()[labels]
-    centers, labels = numbered(kmeans.cluster_centers_, labels)
-    centers = torch.from_numpy(centers.astype(np.float32))
-    return centers, torch.from_numpy(labels.astype(np.int64))
 
 
 class _ReseedClusters(Callback):
@@ -290,11 +217,12 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
         whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
-        How the first clusters are found in the code. "auto": with ``pretraining="neighbors"`` the
-        most probable of several partitions, of the data and of their graph, otherwise
-        "mixture". "k-means": with 20 restarts; "mixture": going on from
-        there by Gaussians whose covariances are shrunk towards their pooled one, whose
-        linear map of the code makes clusters as round as that one allows.
+        How the first clusters are found in the code. "auto": with
+        ``pretraining="neighbors"`` the most probable of several partitions, of the
+        data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
+        "mixture": going on from there by Gaussians whose covariances are shrunk towards
+        their pooled one, whose linear map of the code makes clusters as round as that
+        one allows.
     max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
@@ -552,18 +480,17 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         first = yield from self._start(run)
         burn_in = min(self.burn_in_epochs, self.max_epochs)
         held = None if self.init == "k-means" else first.labels
-        phase = partial(self._phase, run, first)
         loss = self._criterion(burn_in=True, fixed_labels=held)
-        yield phase("burn-in", loss, burn_in)
-        yield phase("exemplars", self._criterion(), self.max_epochs - burn_in)
+        yield self._phase(run, "burn-in", loss, burn_in, first)
+        epochs = self.max_epochs - burn_in
+        yield self._phase(run, "exemplars", self._criterion(), epochs, first)
 
-    def _phase(self, run, first, name, loss, epochs):
+    def _phase(self, run, name, loss, epochs, first):
         """A phase with masked input, so that rows are put where they belong."""
-        scale = float(run.module.code_scale)
-        held = first.neighbor_term(self.neighbor_weight, scale)
+        near = first.neighbor_term(self.neighbor_weight, float(run.module.code_scale))
         return Phase(
             name,
-            loss if held is None else CombinedCriterion(loss, held),
+            loss if near is None else CombinedCriterion(loss, near),
             epochs,
             lr=first.lr,
             callbacks=[_ReseedClusters(run, loss), StopOnPlateau(self.tol)],
@@ -572,22 +499,19 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     def _partial_phase(self, run, criterion):
         loss = self._criterion() if criterion is None else criterion
-        return Phase(
-            "stream",
-            loss,
-            1,
-            callbacks=[_ReseedClusters(run, loss, after=START_ROWS)],
-            corrupt=masking_noise(run.module, self.mask_rate),
-        )
+        reseed = _ReseedClusters(run, loss, after=START_ROWS)
+        mask = masking_noise(run.module, self.mask_rate)
+        return Phase("stream", loss, 1, callbacks=[reseed], corrupt=mask)
 
     def _keep(self, run):
         super()._keep(run)
         module = run.module
         self.cluster_sizes_ = module.sizes.cpu().numpy().copy()
-        exemplars = run.net.apply(module.decode, self.cluster_centers_)
-        self.exemplars_ = exemplars.cpu().numpy()
+        decoded = run.net.apply(module.decode, self.cluster_centers_)
+        self.exemplars_ = decoded.cpu().numpy()
 
     def _assign(self, module, x):
+        # The largest soft assignment is that of the nearest centroid.
         return index_of_smallest(module.distances(module.encode(x)))
 
     def _row_objective(self, module, x):
