@@ -18,6 +18,7 @@ there is not run again, so a killed run goes on where it was.
 """
 
 import argparse
+import csv
 import ctypes
 import gc
 import json
@@ -28,16 +29,17 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import sklearn
 import skorch
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import deepcluster_sk
@@ -93,6 +95,44 @@ def environment():
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+class FitTime:
+    """Wall and processor seconds of a block.
+
+    ``cpu_seconds`` are those of all threads of the process, and of the processes that
+    it started and waited for. Other work on the machine makes a block take longer, but
+    adds little to them.
+    """
+
+    def __enter__(self):
+        self._start = perf_counter(), _processor_seconds()
+        return self
+
+    def __exit__(self, *exception):
+        self.seconds = perf_counter() - self._start[0]
+        self.cpu_seconds = _processor_seconds() - self._start[1]
+
+
+def _processor_seconds():
+    """Of this process, and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process_time() + children.ru_utime + children.ru_stime
+
+
+@contextmanager
+def thread_limit(number):
+    """Inside the block, torch, BLAS and OpenMP have this many threads, or as before."""
+    if number is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        with threadpool_limits(number):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class PeakMemory:
@@ -151,6 +191,15 @@ class Records:
             os.fsync(file.fileno())
         self.records.append(record)
 
+    def forget(self, unwanted):
+        """Remove the records for which ``unwanted(record)`` is true."""
+        self.records = [record for record in self.records if not unwanted(record)]
+        if self.path.exists():
+            lines = [json.dumps(record) + "\n" for record in self.records]
+            draft = self.path.with_suffix(".part")
+            draft.write_text("".join(lines), encoding="utf-8")
+            draft.replace(self.path)
+
 
 @dataclass
 class Benchmark:
@@ -166,22 +215,27 @@ class Benchmark:
     report : callable
         ``report(records, options)`` returns Markdown, and may save figures with
         ``options.figure(name)``.
+    threads : int, default=None
+        Number of threads of all jobs; None leaves it.
     """
 
     name: str
     jobs: Callable
     report: Callable
+    threads: int | None = None
 
     def main(self, arguments=None):
         """Run what is missing and write the report; returns the number of failures."""
         options = parse(self.name, arguments)
         stem = options.output / options.stem
-        if options.fresh:
-            stem.with_suffix(".jsonl").unlink(missing_ok=True)
-        store = Records(stem.with_suffix(".jsonl"))
         jobs = list(self.jobs(options))
+        chosen = choose(jobs, options)
+        store = Records(stem.with_suffix(".jsonl"))
+        if options.fresh:
+            store.forget(lambda record: options.chooses(**record))
         done = {record_key(record) for record in store.records}
-        n_failed = run_all([job for job in jobs if job.key not in done], store)
+        with thread_limit(self.threads):
+            n_failed = run_all([job for job in chosen if job.key not in done], store)
         wanted = {job.key for job in jobs}
         records = [r for r in store.records if record_key(r) in wanted]
         if records:
@@ -205,13 +259,47 @@ def parse(name, arguments):
     )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to SEEDS - 1")
     parser.add_argument("--quick", action="store_true", help="one seed, smaller")
-    parser.add_argument("--fresh", action="store_true", help="forget finished jobs")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="forget finished jobs, those of --data and --methods if these are given",
+    )
+    for name_of, example in (("data", "penguins,iris"), ("methods", "DEC,k-means")):
+        parser.add_argument(
+            f"--{name_of}",
+            type=_names,
+            help=f"run these only, such as {example} (a name with a comma in double "
+            "quotes); the report has all that is on record",
+        )
     parser.add_argument("--output", type=Path, default=RESULTS, help="results folder")
     options = parser.parse_args(arguments)
+    options.chooses = lambda data, method, **others: (
+        data in (options.data or [data]) and method in (options.methods or [method])
+    )
     options.stem = f"{name}-quick" if options.quick else name
     options.seeds = range(1 if options.quick else options.seeds)
     options.figure = lambda part="": options.output / f"{options.stem}{part}.png"
     return options
+
+
+def _names(text):
+    """Names between commas."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))]
+
+
+def choose(jobs, options):
+    """The jobs that ``--data`` and ``--methods`` name; a name of none is an error."""
+    for option, asked, known in (
+        ("--data", options.data, [job.data for job in jobs]),
+        ("--methods", options.methods, [job.method for job in jobs]),
+    ):
+        unknown = set(asked or ()) - set(known)
+        if unknown:
+            raise SystemExit(
+                f"{option}: no job for {', '.join(sorted(unknown))}. "
+                f"There are: {', '.join(dict.fromkeys(known))}."
+            )
+    return [job for job in jobs if options.chooses(job.data, job.method)]
 
 
 def run_all(jobs, store):

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from importlib import import_module
 from time import sleep
 from types import SimpleNamespace
@@ -7,16 +9,19 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
+from threadpoolctl import threadpool_info
 
 from benchmarks import _clustpy, exemplars, speed_step
 from benchmarks.__main__ import SUITES
 from benchmarks._harness import (
     Benchmark,
+    FitTime,
     Job,
     PeakMemory,
     parse,
     results_table,
     shortfalls,
+    thread_limit,
 )
 from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
@@ -78,6 +83,35 @@ def test_a_failure_is_counted_and_tried_again(bench, capsys):
     bench.fail = ()
     assert bench("--seeds", "3") == 0
     assert bench.ran == (1,)
+
+
+def test_a_part_is_run_alone_and_forgotten_alone(tmp_path):
+    ran = []
+
+    def job(data, method):
+        return Job(data, method, 0, lambda: ran.append((data, method)) or {"ari": 0.5})
+
+    def bench(*arguments):
+        ran.clear()
+        Benchmark(
+            "toy",
+            lambda options: [job(d, m) for d in ("iris", "a, b") for m in ("m", "n")],
+            lambda records, options: results_table(records, {"ari": "ARI"}),
+        ).main(["--output", str(tmp_path), *arguments])
+        return list(ran)
+
+    assert bench("--methods", "m", "--data", "iris") == [("iris", "m")]
+    assert bench("--methods", "n, m", "--data", 'iris, "a, b"') == [
+        ("iris", "n"),
+        ("a, b", "m"),
+        ("a, b", "n"),
+    ]
+    assert bench("--methods", "n", "--fresh") == [("iris", "n"), ("a, b", "n")]
+    assert bench() == []
+    assert (tmp_path / "toy.md").read_text(encoding="utf-8").count("0.500") == 4
+    with pytest.raises(SystemExit, match="no job for k"):
+        bench("--methods", "m,k", "--fresh")
+    assert bench() == []
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -251,6 +285,30 @@ def test_a_stopwatch_counts_no_second_twice():
     assert 0.01 <= watch.seconds["a"] < 0.04 <= watch.seconds["b"]
     named = watch.seconds["a"] + watch.seconds["b"]
     assert named <= watch.seconds["all"]
+
+
+def test_processor_time_is_that_of_work_not_of_waiting():
+    with FitTime() as waiting:
+        sleep(0.2)
+    assert waiting.seconds >= 0.2 > 2 * waiting.cpu_seconds
+    busy = "from time import process_time\nwhile process_time() < 0.3: pass"
+    with FitTime() as child:
+        subprocess.run([sys.executable, "-c", busy], check=True)
+    assert child.cpu_seconds >= 0.3
+
+
+def test_threads_are_limited_inside_the_block_only():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with thread_limit(1):
+            assert torch.get_num_threads() == 1
+            assert all(pool["num_threads"] == 1 for pool in threadpool_info())
+        with thread_limit(None):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_memory_growth_is_that_of_the_block():
