@@ -135,8 +135,9 @@ COMMON = {
     "architecture": A_NETWORK,
     "image_shape": ("How to read a row of X as an image",),
     "companion": ("Companion objectives on the outputs of the encoder's blocks",),
-    "pretrain_epochs": ("Epochs ",),
-    "init": ("How the first clusters are found in the code",),
+    "pretrain_epochs": ("pochs ",),
+    "init": ("How the first clusters are found",),
+    "n_neighbors": ("eighbours of each ",),
     "max_epochs": ("Largest number of ",),
     "max_iter": ("Largest number of ",),
     "mask_rate": (

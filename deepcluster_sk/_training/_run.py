@@ -35,12 +35,12 @@ class Phase:
     order : callable or None, default=None
         ``order(generator)`` returns the permutation of an epoch's rows, which is
         then cut into batches; None takes a random one.
-    rows : Rows or None, default=None
-        The rows to train on; None takes the training data. ``index`` then counts them.
     warm_up : int, default=0
         Number of steps in which learning rates rise, linearly, to what they would be
         without it. A fresh Adam moves every weight by the whole rate at once, which a
         wide network that is already trained is damaged by.
+    rows : Rows or None, default=None
+        The rows to train on, which ``index`` then counts; None takes the training data.
 
     Examples
     --------
