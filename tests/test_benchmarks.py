@@ -331,6 +331,8 @@ def test_all_that_is_timed_is_part_of_a_fit(blobs):
         model = speed.ours(method, 3, (8,), (1, 2), 0)
         with watch.running():
             model.fit(blobs[0])
+            if "pretraining" in model.get_params():  # that of the default profile
+                model.set_params(pretraining="neighbors").fit(blobs[0])
         called |= set(watch.seconds)
     assert called >= {name for _, _, name in watch.targets}
 
