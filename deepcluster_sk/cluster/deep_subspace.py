@@ -122,8 +122,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         R, as in ``SparseSubspaceClustering``.
     l1_ratio : float, default=0.9
         Share of the first term of "elasticnet", in (0, 1].
-    subspace_weight : float, default=0.1
-        Weight of the self-expression, in [0, inf).
+    subspace_weight : float, default=1.0
+        Weight of the self-expression, in [0, inf). Both terms are relative, so that 1
+        weighs them equally.
     update_interval : int, default=5
         Number of epochs between two self-expressions.
     affinity_mass : float, default=0.9
@@ -270,7 +271,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         alpha=0.1,
         penalty="l1",
         l1_ratio=0.9,
-        subspace_weight=0.1,
+        subspace_weight=1.0,
         update_interval=5,
         affinity_mass=0.9,
         pretrain_epochs=50,
