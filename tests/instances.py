@@ -35,6 +35,7 @@ SMALL = {
     "DCN": DCN(**TINY),
     "DDC": DDC(**DIVERGENCE),
     "DDC-tensor": DDC(**DIVERGENCE, companion="tensor", reconstruction_weight=0.1),
+    "DDC-random": DDC(**DIVERGENCE, pretraining=None),
     "DEC": DEC(**TINY),
     "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),
     "DEC-naive": DEC(**TINY, companion="naive"),
