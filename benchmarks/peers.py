@@ -108,8 +108,7 @@ What is known about those that stay below:
 - `ConvTransformClustering` reads columns as a series, which those of a table are not.
   Filters are held by a log-determinant alone, not by a decoder, and its codes have not
   become better to cluster than the data.
-- `DDC` has its loss alone to go by, without a pretrained code, and depends on the seed:
-  it is meant for several runs, `n_init`.
+- The loss of `DDC` wants clusters of equal size, and may leave a start of unequal ones.
 - `DiscriminativeClustering` makes most pairs orthogonal. Of three clusters a third of
   the pairs are in the same one, and are pushed apart all the same.
 - `DeepDictionaryClustering` has as many atoms as COIL-20 has clusters. One holds the

@@ -35,6 +35,7 @@ SMALL = {
     "DCN": DCN(**TINY),
     "DDC": DDC(**DIVERGENCE),
     "DDC-tensor": DDC(**DIVERGENCE, companion="tensor", reconstruction_weight=0.1),
+    "DDC-random": DDC(**DIVERGENCE, pretraining=None),
     "DEC": DEC(**TINY),
     "DCN-end-to-end": DCN(**TINY, pretraining="end-to-end"),
     "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),

@@ -4,13 +4,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import make_blobs
+from sklearn.datasets import make_blobs, make_circles
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DDC
 from deepcluster_sk._training._callbacks import ClipGradients
+from deepcluster_sk.augmentation import RandomAffine
 from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.initialization import _neighbors
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
 from deepcluster_sk.losses import (
     assignment_orthogonality,
@@ -20,6 +22,7 @@ from deepcluster_sk.losses import (
 from deepcluster_sk.modules import BlockConvAutoencoder, DivergenceModule
 
 SMALL = {
+    "pretraining": None,
     "latent_dim": 6,
     "hidden_layer_sizes": (8, 7),
     "max_epochs": 20,
@@ -220,6 +223,8 @@ def test_one_cluster_and_as_many_as_samples(X):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
+        ({"pretraining": "end-to-end"}, "'pretraining'"),
+        ({"n_neighbors": 1}, "'n_neighbors'"),
         ({"hidden_layer_sizes": ()}, "'hidden_layer_sizes'.*at least one"),
         ({"batch_size": 2}, "'batch_size'"),
         ({"companion": "cosine"}, "'companion'"),
@@ -301,3 +306,99 @@ def test_finds_separate_blobs():
     X, y = make_blobs(120, n_features=6, centers=3, random_state=1)
     model = DDC(3, **{**SMALL, "max_epochs": 60}, n_init=3).fit(X / 3)
     assert adjusted_rand_score(y, model.labels_) == 1
+
+
+# --- from the clusters of neighbours --------------------------------------------------
+
+NEIGHBORS = {**SMALL, "pretraining": "neighbors"}
+
+
+class Start(Callback):
+    """What clustering starts from."""
+
+    def on_train_begin(self, net, X=None, y=None):
+        if net.phase_.name == "cluster":
+            self.proba_ = net.apply(lambda x: net.module_(x).assignment, X).numpy()
+            self.lr_ = net.lr
+
+
+def rings():
+    X, y = make_circles(400, noise=0.05, factor=0.4, random_state=0)
+    return X.astype(np.float32), y
+
+
+def test_starts_from_the_clusters_of_neighbors():
+    X, y = rings()
+    start = Start()
+    settings = {**NEIGHBORS, "hidden_layer_sizes": (64, 64), "callbacks": [start]}
+    model = DDC(2, **settings).fit(X)
+    assert list(model.n_epochs_) == ["neighbors", "cluster"]
+    # Running means of batch norm are still on their way after so few steps.
+    assert adjusted_rand_score(y, start.proba_.argmax(1)) > 0.7
+    assert start.lr_ == pytest.approx(0.1 * SMALL["lr"])
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    alone = DDC(2, **{**settings, "pretraining": None}).fit(X)
+    assert list(alone.n_epochs_) == ["cluster"]
+    assert start.lr_ == SMALL["lr"]
+    assert adjusted_rand_score(y, alone.labels_) < 0.9
+
+
+def test_the_loss_decides_after_the_start(X):
+    """The start leaves soft assignments, and the loss goes on from there."""
+    start = Start()
+    model = DDC(3, **NEIGHBORS, callbacks=[start]).fit(X)
+    history = [row for row in model.history_ if row["phase"] == "cluster"]
+    assert start.proba_.max(1).mean() < 0.99
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert model.stop_reason_["neighbors"] == "tol"
+    moved = np.abs(np.sort(model.predict_proba(X)) - np.sort(start.proba_))
+    assert moved.max() > 0.01
+
+
+@pytest.mark.rounding
+def test_neither_origin_nor_scale_matters_after_neighbors(X):
+    X = np.round(X * 16) / 16  # exact in float32, shifted and scaled by powers of 2
+    settings = {**NEIGHBORS, "reconstruction_weight": 0.1, "pretrain_epochs": 2}
+    a = DDC(3, **settings).fit(X)
+    b = DDC(3, **settings).fit(1024 * X + 4096)
+    np.testing.assert_array_equal(a.labels_, b.labels_)
+    assert a.objective_ == pytest.approx(b.objective_, rel=1e-3)
+    expected = 1024 * a.reconstruct(X) + 4096
+    np.testing.assert_allclose(b.reconstruct(1024 * X + 4096), expected, rtol=1e-3)
+    assert list(a.n_epochs_) == ["pretrain", "neighbors", "cluster"]
+
+
+@pytest.mark.parametrize("companion", [None, "naive", "tensor"])
+def test_neighbors_of_images_with_companions(companion, X):
+    images = np.tile(X, (1, 11))[:, :64]
+    model = DDC(
+        3,
+        **{**NEIGHBORS, "hidden_layer_sizes": (4, 4), "max_epochs": 2},
+        architecture="conv",
+        image_shape=(1, 8, 8),
+        companion=companion,
+        augmentation=RandomAffine((1, 8, 8)),
+        precision="bfloat16",
+    ).fit(images)
+    assert len(set(model.labels_)) == 3
+    assert ("companion" in model.history_[-1]) == (companion is not None)
+    np.testing.assert_array_equal(model.labels_, model.predict(images))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_neighbors_of_few_rows(n, X):
+    model = DDC(2, **NEIGHBORS).fit(X[:n])
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_only_some_rows_of_many_are_compared(X, monkeypatch):
+    monkeypatch.setattr(_neighbors, "START_ROWS", 40)
+    seen = []
+    find = _neighbors.embed_neighbors
+    monkeypatch.setattr(
+        _neighbors, "embed_neighbors", lambda X, *a: seen.append(X) or find(X, *a)
+    )
+    model = DDC(3, **NEIGHBORS).fit(X)
+    assert [len(rows) for rows in seen] == [40]
+    assert len(model.labels_) == len(X)

@@ -170,6 +170,7 @@ EXCEPTIONS = {
         "pretraining",
         "Autoencoder",
     ): "what the others do before clustering is all it does",
+    ("pretraining", "DDC"): "the softmax is trained too, and no decoder",
     ("hidden_layer_sizes", "DDC"): "it has no decoder to mirror them",
     ("hidden_layer_sizes", "ConvTransformClustering"): "its layers are filters",
     ("hidden_layer_sizes", "DeepDictionaryClustering"): "its layers are dictionaries",

@@ -335,7 +335,7 @@ def test_divergence_ends_in_the_epoch_in_which_it_begins(name, lr, blobs):
         assert not [n for n in vars(model) if n.endswith("_")]
     else:  # orthonormal weights, or gradients that are clipped
         assert lr < 1e30
-        assert name in ("DDC", "DDC-tensor", "TensorizedAutoencoder-linear-gradient")
+        assert name.startswith("DDC") or name == "TensorizedAutoencoder-linear-gradient"
         assert not hasattr(watch, "when_")
         check_results(model, blobs[0], 90)
 

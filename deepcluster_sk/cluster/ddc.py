@@ -5,7 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from deepcluster_sk._estimator._mixins import ReconstructionMixin, SoftAssignmentMixin
@@ -26,9 +26,15 @@ from deepcluster_sk.criteria import (
     CombinedCriterion,
     Criterion,
     LabelMemory,
-    Reconstruction,
+    RelativeReconstruction,
     check_blocks,
     companion_of,
+)
+from deepcluster_sk.initialization import (
+    CLUSTERING_RATE,
+    FIRST_CLUSTERS_CONSTRAINTS,
+    neighbor_label_pretraining,
+    standardize_data,
 )
 from deepcluster_sk.kernels import gaussian_kernel
 from deepcluster_sk.losses import (
@@ -91,7 +97,7 @@ def _has_decoder(estimator):
 class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     """DDC: deep divergence-based clustering, with companions on demand.
 
-    A network with a softmax output learns soft assignments A from scratch: clusters
+    A network with a softmax output learns soft assignments A: clusters
     should be compact and separate, in the sense of the Cauchy-Schwarz divergence
     between their kernel density estimates in a hidden layer, of equal size, and A
     near the corners of the simplex (the three terms of Eq. 5 of [1]_).
@@ -127,6 +133,13 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
+    pretraining : {"neighbors"} or None, default="neighbors"
+        How the network is trained before clustering. "neighbors" embeds rows by the
+        graph of their nearest neighbours, and the softmax begins to learn the clusters
+        found there; the loss then decides, at a tenth of ``lr``. None starts from
+        random weights, as the paper does.
+    n_neighbors : int, default=15
+        Neighbours of each sample in the graph, at least 2; for "neighbors".
     pretrain_epochs : int, default=0
         Epochs of an autoencoder alone; the paper has none.
     max_epochs : int, default=100
@@ -170,8 +183,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         Clusters are numbered by size, the largest first.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
-        ("divergence", "orthogonality", "corner",
-        "reconstruction", "companion"); they add up
+        ("divergence", "orthogonality", "corner", "reconstruction", "companion", and
+        "neighbors" before the clustering); they add up
         to the loss. "label_change" is the share of labels that an epoch changed.
     n_iter_ : int
         Number of epochs run, in all phases.
@@ -206,6 +219,12 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     in the authors' code; the paper says σ is 15 % of the median distance. The
     orthogonality term is a mean over pairs, not the printed sum. The gradient of
     each parameter is clipped to a norm of 10.
+
+    With ``pretraining="neighbors"`` the softmax learns the clusters that neighbours
+    show until the cross-entropy is 0.1: assignments that are surer have no gradient
+    left. The network then sees X with origin 0 and scale 1, and the reconstruction
+    error is relative to that scale. The loss wants clusters of equal size and, at the
+    full rate, leaves a start of unequal ones.
 
     The "conv" encoder is the paper's: two 5 x 5 convolutions; pooling, two 3 x 3
     convolutions, pooling; 32 channels, batch normalisation. Images below 20 pixels
@@ -245,6 +264,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         **COMPANION_CONSTRAINTS,
+        "pretraining": [StrOptions({"neighbors"}), None],
+        "n_neighbors": FIRST_CLUSTERS_CONSTRAINTS["n_neighbors"],
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
         # Nearly equal batches of at most 3 rows never leave one row alone.
         "batch_size": [Interval(numbers.Integral, 3, None, closed="left")],
@@ -263,6 +284,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         companion=None,
         companion_weight=0.01,
         companion_weighting="constant",
+        pretraining="neighbors",
+        n_neighbors=15,
         pretrain_epochs=0,
         max_epochs=100,
         batch_size=120,
@@ -287,6 +310,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         self.companion = companion
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
+        self.pretraining = pretraining
+        self.n_neighbors = n_neighbors
         self.pretrain_epochs = pretrain_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -330,17 +355,25 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
 
     def _criterion(self, divergence):
         weight = self.reconstruction_weight
-        reconstruction = Reconstruction(weight) if weight else None
+        reconstruction = RelativeReconstruction(weight) if weight else None
         return CombinedCriterion(divergence, reconstruction, companion_of(self))
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
-        yield Phase("pretrain", Reconstruction(), self.pretrain_epochs)
+        of_neighbors = self.pretraining == "neighbors"
+        if of_neighbors:
+            standardize_data(run)
+        yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
+        if of_neighbors:
+            yield from neighbor_label_pretraining(
+                run, self.n_neighbors, self.n_clusters
+            )
         divergence = _Divergence(len(run.rows), self.n_clusters)
         yield Phase(
             "cluster",
             self._criterion(divergence),
             self.max_epochs,
+            lr=(CLUSTERING_RATE if of_neighbors else 1) * self.lr,
             callbacks=[
                 ClipGradients(10.0),
                 TrackLabels(divergence.memory, partial(_reseed, run), patience=5),

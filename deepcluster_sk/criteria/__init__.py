@@ -9,6 +9,7 @@ from deepcluster_sk.criteria._companions import (
     companion_of,
 )
 from deepcluster_sk.criteria._label_memory import LabelMemory
+from deepcluster_sk.criteria._label_target import LabelTarget
 from deepcluster_sk.criteria._reconstruction import (
     DenoisingStage,
     Reconstruction,
@@ -25,6 +26,7 @@ __all__ = [
     "Criterion",
     "DenoisingStage",
     "LabelMemory",
+    "LabelTarget",
     "Reconstruction",
     "RelativeReconstruction",
     "SquaredError",

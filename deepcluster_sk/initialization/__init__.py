@@ -7,6 +7,7 @@ from deepcluster_sk.initialization._centers import (
     pooled_covariance,
 )
 from deepcluster_sk.initialization._first_clusters import (
+    CLUSTERING_RATE,
     FIRST_CLUSTERS_CONSTRAINTS,
     FirstClusters,
     first_clusters,
@@ -14,6 +15,7 @@ from deepcluster_sk.initialization._first_clusters import (
 from deepcluster_sk.initialization._neighbors import (
     NeighborCode,
     embed_neighbors,
+    neighbor_label_pretraining,
     neighbor_pretraining,
 )
 from deepcluster_sk.initialization._pretraining import (
@@ -29,6 +31,7 @@ from deepcluster_sk.initialization._standardization import (
 )
 
 __all__ = [
+    "CLUSTERING_RATE",
     "FIRST_CLUSTERS_CONSTRAINTS",
     "START_ROWS",
     "FirstClusters",
@@ -39,6 +42,7 @@ __all__ = [
     "kmeans_start",
     "masking_noise",
     "mixture_start",
+    "neighbor_label_pretraining",
     "neighbor_pretraining",
     "place_centers",
     "pooled_covariance",

@@ -21,9 +21,10 @@ from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import (
     CodeTarget,
     CombinedCriterion,
+    LabelTarget,
     RelativeReconstruction,
 )
-from deepcluster_sk.initialization._standardization import standardize_data
+from deepcluster_sk.initialization._standardization import START_ROWS, standardize_data
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._neighbor_embedding import (
     neighbor_embedding,
@@ -56,6 +57,9 @@ MOST_STEPS, LAST_STEPS, SMALL_ERROR = 450, 150, 0.03
 WARM_UP = 20
 # Weight of the reconstruction beside the code's error; both are relative.
 RECONSTRUCTION_WEIGHT = 0.1
+# A softmax learns the clusters until the cross-entropy is this small, so that it is not
+# yet saturated and the loss of the clustering still moves it.
+SMALL_ENTROPY = 0.1
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,30 @@ def neighbor_pretraining(run, epochs, n_neighbors, latent_dim, n_clusters=None):
     yield Phase("neighbors", loss, most, callbacks=[stop], warm_up=WARM_UP, rows=rows)
     yield Phase("settle", loss, last, callbacks=[CosineDecay(last)], rows=rows)
     return code
+
+
+def neighbor_label_pretraining(run, n_neighbors, n_clusters):
+    """Phase in which soft assignments learn the clusters that neighbours show.
+
+    Parameters
+    ----------
+    run : Run
+        The module has ``log_assign``; it knows the origin and scale of the data.
+    n_neighbors : int
+        Neighbours of each row in the graph.
+    n_clusters : int
+        Number k of clusters to find.
+
+    Yields
+    ------
+    Phase
+    """
+    rows = run.sample(START_ROWS)[0].rows
+    _, labels = embed_neighbors(rows.X, n_neighbors, 1, n_clusters, run.random_state)
+    labels = torch.from_numpy(labels.astype("int64")).to(rows.X.device)
+    most = -(-MOST_STEPS // run.net.n_batches(len(rows)))
+    stop = StopBelow("neighbors", SMALL_ENTROPY)
+    yield Phase("neighbors", LabelTarget(labels), most, callbacks=[stop], rows=rows)
 
 
 def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):

@@ -19,8 +19,10 @@ class StandardizedAutoencoder(Autoencoder):
 
     Parameters
     ----------
+    build : callable, default=build_autoencoder
+        Makes the autoencoder inside.
     **autoencoder : dict
-        Arguments of :func:`build_autoencoder`.
+        Its arguments, ``n_features`` among them.
 
     Examples
     --------
@@ -32,9 +34,9 @@ class StandardizedAutoencoder(Autoencoder):
     torch.Size([5, 2])
     """
 
-    def __init__(self, **autoencoder):
+    def __init__(self, build=build_autoencoder, **autoencoder):
         super().__init__()
-        self.autoencoder = build_autoencoder(**autoencoder)
+        self.autoencoder = build(**autoencoder)
         self.register_buffer("origin", torch.zeros(autoencoder["n_features"]))
         self.register_buffer("scale", torch.ones(()))
 

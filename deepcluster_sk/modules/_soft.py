@@ -9,8 +9,10 @@ from deepcluster_sk.modules._blocks import (
     BlockConvAutoencoder,
     NormalizedMLPAutoencoder,
 )
-from deepcluster_sk.modules._centroids import CentroidAutoencoder
-from deepcluster_sk.modules._output import LazyOutput
+from deepcluster_sk.modules._centroids import (
+    CentroidAutoencoder,
+    StandardizedAutoencoder,
+)
 from deepcluster_sk.modules._reorder import reorder
 
 
@@ -45,8 +47,12 @@ class StudentTAutoencoder(CentroidAutoencoder):
         return student_t_assignment(embedding, self.centers, log=True)
 
 
-class DivergenceModule(nn.Module):
+class DivergenceModule(StandardizedAutoencoder):
     """An encoder, the hidden layer of DDC, and a softmax over k clusters.
+
+    The decoder starts from the code of the encoder, not from the hidden layer. Rows are
+    in the units of the data, which are those of the encoder until
+    ``set_origin_and_scale`` tells others.
 
     Parameters
     ----------
@@ -69,9 +75,11 @@ class DivergenceModule(nn.Module):
     """
 
     def __init__(self, n_clusters, n_features, latent_dim, **autoencoder):
-        super().__init__()
-        self.autoencoder = build_block_autoencoder(
-            n_features, latent_dim, **autoencoder
+        super().__init__(
+            build_block_autoencoder,
+            n_features=n_features,
+            latent_dim=latent_dim,
+            **autoencoder,
         )
         with torch.no_grad():
             self.autoencoder.eval()
@@ -86,29 +94,21 @@ class DivergenceModule(nn.Module):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.output.weight, self.output.bias)
 
-    def forward(self, x):
-        """Everything about a batch of rows, on demand."""
-        return LazyOutput(self, x)
-
-    def encode_with_blocks(self, x):
-        """Code of each row and the outputs of the encoder's blocks."""
-        return self.autoencoder.encode_with_blocks(x)
-
     def embed(self, code):
         """Hidden vector of each code, ``(n, latent_dim)``."""
         return self.hidden(code)
 
     def encode(self, x):
         """Hidden vector of each row, ``(n, latent_dim)``."""
-        return self.embed(self.autoencoder.encode(x))
+        return self.embed(super().encode(x))
 
     def assign(self, embedding):
         """Soft assignment of each hidden vector, ``(n, k)``."""
         return torch.softmax(self.output(embedding), dim=1)
 
-    def decode(self, code):
-        """Reconstruction of each code of the encoder (not of the hidden vector)."""
-        return self.autoencoder.decode(code)
+    def log_assign(self, embedding):
+        """Logarithm of the soft assignment, ``(n, k)``."""
+        return torch.log_softmax(self.output(embedding), dim=1)
 
     @torch.no_grad()
     def split_cluster(self, empty, hidden):
