@@ -110,8 +110,6 @@ What is known about those that stay below:
   the pairs are in the same one, and are pushed apart all the same.
 - `IDEC` moves little from its first clusters, which a mixture finds in the code; on
   iris they are not better than those of k-means in the data.
-- `TensorizedAutoencoder` is as good as k-means on iris, to within a few thousandths.
-  On COIL-20 one direction a cluster may be little for an object that turns.
 - `DeepDictionaryClustering` has as many atoms as COIL-20 has clusters. One holds the
   mean, so that one centre is missing at the start.
 - Codes of ten numbers, trained to reconstruct, may hold the pose of an object of
