@@ -11,14 +11,15 @@ from skorch.callbacks import Callback
 from deepcluster_sk import DiscriminativeClustering
 from deepcluster_sk._training._callbacks import CosineDecay
 from deepcluster_sk._training._data import NeighborOrder
-from deepcluster_sk.cluster.discriminative import _DiscriminativeLoss
 from deepcluster_sk.losses import between_cluster_loss
 from deepcluster_sk.modules import PooledConvAutoencoder
 from deepcluster_sk.solvers import _neighbor_graph
 from deepcluster_sk.solvers._neighbor_graph import (
+    PairMask,
     anchor_edges,
     anchor_mask,
     nearest_neighbors,
+    pairs_of_batch,
 )
 from deepcluster_sk.solvers._spherical_kmeans import (
     mean_directions,
@@ -112,17 +113,16 @@ def test_mask_of_a_batch_is_a_part_of_the_whole():
     assert_array_equal(whole, whole.T)
     pairs = {(i, j) for i, row in enumerate(edges.tolist()) for j in row if j >= 0}
     assert whole.sum() == len(pairs | {(j, i) for i, j in pairs})
-    loss = _DiscriminativeLoss({}, None, 0.1, torch.zeros(K, 3), 20, anchors=edges)
+    pair_mask = PairMask(edges)
     for seed in range(3):  # what one batch leaves behind must not reach the next
         index = torch.tensor(np.random.RandomState(seed).permutation(20)[:8])
-        assert_array_equal(loss._mask(x[index], index), whole[index][:, index])
+        assert_array_equal(pair_mask(x[index], index), whole[index][:, index])
 
 
 def test_anchors_of_batches_come_from_the_batch():
     x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.4, 1.0]])
     model = small(anchors="batch", metric="cosine", n_neighbors=1, anchor_fraction=0.5)
-    loss = _DiscriminativeLoss({}, model._edges, 0.1, torch.zeros(K, 3), 20)
-    mask = loss._mask(x, torch.tensor([5, 9, 2, 7]))
+    mask = pairs_of_batch(model._edges, x, torch.tensor([5, 9, 2, 7]))
     assert mask.nonzero().tolist() == [[0, 1], [1, 0]]
 
 

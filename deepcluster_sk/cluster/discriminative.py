@@ -24,21 +24,21 @@ from deepcluster_sk.losses import (
     spherical_kmeans_loss,
     within_cluster_loss,
 )
-from deepcluster_sk.modules import PooledConvAutoencoder, SphericalAutoencoder
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.modules import build_spherical_autoencoder
 from deepcluster_sk.solvers._neighbor_graph import (
+    PairMask,
     anchor_edges,
-    anchor_mask,
     nearest_neighbors,
+    pairs_of_batch,
 )
 from deepcluster_sk.solvers._spherical_kmeans import (
+    assign_directions,
     cluster_similarities,
     mean_directions,
     nearest_direction,
     spherical_kmeans,
 )
 
-DEFAULT_CHANNELS = (16, 32, 32)
 # Learning rates by default, and those of the stages relative to pretraining's. Large
 # steps of a dense network send different clusters into one direction, which they never
 # leave again; convolutions with batch normalisation bear them, and then need small ones
@@ -52,51 +52,37 @@ AUTO_DIMENSIONS = 6
 class _DiscriminativeLoss(Criterion):
     """The terms of Eq. 6, Eq. 8 or Eq. 11 that are about directions, all as losses.
 
-    Labels are kept for every training row, and with ``anchors`` their neighbours.
+    Labels are kept for every training row.
 
     Parameters
     ----------
     weights : dict of str to float
         Terms and their weights; the others are left out.
-    batch_anchors : callable
-        ``batch_anchors(x)`` returns the edge list of a batch; for ``anchors=None``.
+    pairs : callable
+        ``pairs(x, index)`` returns the anchor pairs of a batch, ``(b, b)``.
     alpha : float
     centers : Tensor of shape (k, h)
         Only its shape matters.
     n : int
         Number of training rows.
-    anchors : Tensor of shape (n, m) or None
-        The edge list of the whole data.
     """
 
     compares_rows = True
 
-    def __init__(self, weights, batch_anchors, alpha, centers, n, anchors=None):
+    def __init__(self, weights, pairs, alpha, centers, n):
         super().__init__()
         self.weights = weights
-        self.batch_anchors = batch_anchors
+        self.pairs = pairs
         self.alpha = alpha
-        self.register_buffer("anchors", anchors)
-        self.register_buffer("position", torch.full((n + 1,), -1))
         self.register_buffer("labels", torch.zeros(n, dtype=torch.long))
         self.register_buffer("centers", torch.zeros_like(centers))
-
-    def _mask(self, x, index):
-        """Anchor pairs of a batch."""
-        if self.anchors is None:
-            return anchor_mask(self.batch_anchors(x), len(index))
-        position = self.position
-        position[index] = torch.arange(len(index), device=x.device)
-        mask = anchor_mask(position[self.anchors[index]], len(index))  # -1 stays -1
-        position[index] = -1
-        return mask
 
     def _term(self, name, z, x, index):
         labels, k = self.labels[index], len(self.centers)
         if name == "clustering":
             return spherical_kmeans_loss(z, self.centers, labels)
         if name == "discrimination":
-            return anchor_similarity_loss(z, self._mask(x, index), self.alpha)
+            return anchor_similarity_loss(z, self.pairs(x, index), self.alpha)
         if name == "within":
             return within_cluster_loss(z, labels, k)
         return between_cluster_loss(z, labels, k)
@@ -142,12 +128,8 @@ class _Alternate(Callback):
     def _update(self, net):
         module, loss = net.module_, self.loss
         directions = self.run.apply(module.direct)
-        labels, cosine = nearest_direction(directions, module.centers)
-        counts = torch.bincount(labels, minlength=len(module.centers))
-        empty = (counts == 0).nonzero().flatten()
-        if len(empty):
-            labels[rows_to_reseed_from(-cosine, len(empty))] = empty
-            self.run.n_reseeded += len(empty)
+        labels, cosine, n_reseeded = assign_directions(directions, module.centers)
+        self.run.n_reseeded += n_reseeded
         module.centers.copy_(mean_directions(directions, labels, module.centers))
         loss.centers.copy_(module.centers)
         n_changed = int((loss.labels != labels).sum())
@@ -424,19 +406,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         return sizes and (*sizes, 4 * sizes[-1])
 
     def _module_spec(self, n_features):
-        architecture = self.architecture
-        if architecture == "conv":
-            sizes = self._layer_sizes()
-            architecture = partial(
-                PooledConvAutoencoder,
-                hidden_layer_sizes=DEFAULT_CHANNELS if sizes is None else tuple(sizes),
-                image_shape=self.image_shape,
-            )
-        return SphericalAutoencoder, {
+        return build_spherical_autoencoder, {
             **self._network_arguments(n_features),
             "n_clusters": self.n_clusters,
             "latent_dim": self._width(),
-            "architecture": architecture,
         }
 
     def _check_size(self, n_samples, n_features):
@@ -475,8 +448,11 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _phase(self, run, anchors, name, epochs, weights):
         """A phase with the given terms, beside the reconstruction error."""
+        pairs = partial(pairs_of_batch, self._edges)
+        if anchors is not None:
+            pairs = PairMask(anchors)
         loss = _DiscriminativeLoss(
-            weights, self._edges, self.alpha, run.module.centers, len(run.rows), anchors
+            weights, pairs, self.alpha, run.module.centers, len(run.rows)
         )
         callbacks, lr = [CosineDecay(epochs)], None
         if "clustering" in weights:

@@ -32,8 +32,6 @@ from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._running_averages import running_averages
 from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
 
-TINY = 1e-12
-
 
 class _ExemplarLoss(Criterion):
     """Eq. 9, and the moving averages that follow each batch (Algorithm 1).
@@ -135,11 +133,8 @@ class _ReseedClusters(Callback):
             embedding, labels = loss.last
             distance = (embedding - module.centers[labels]).square().sum(1)
             far = rows_to_reseed_from(distance, len(empty))
-            far = far[distance[far] > 0]
-            empty = empty[: len(far)]
-            module.centers[empty] = embedding[far]
-            module.sizes[empty] = module.sizes.mean()
-            self.run.n_reseeded += len(empty)
+            codes = embedding[far[distance[far] > 0]]
+            self.run.n_reseeded += module.reseed(empty, codes)
         loss.counts.zero_()
 
 
@@ -454,30 +449,19 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         module.freeze_fusion()
         first = yield from first_clusters(self, run, place)
         module.freeze_fusion(False)
-        codes = first.sample.apply(module.encode)
-        module.centers.copy_(first.centers)
-        # The weights and the temperature mean something only for codes of a known
-        # scale: samples start at a mean squared distance of 1 from their centroid.
-        with torch.no_grad():
-            distance = module.distances(codes).amin(1).mean()
-        module.code_scale.copy_(distance.clamp(min=TINY).rsqrt())
-        module.centers.mul_(module.code_scale)
         known = first.labels[first.labels >= 0]
-        share = known.bincount(minlength=self.n_clusters) / len(codes)
-        module.sizes.copy_(batch_size * share)
+        share = known.bincount(minlength=self.n_clusters) / len(known)
+        codes = first.sample.apply(module.encode)
+        module.place_centroids(first.centers, codes, batch_size * share)
         return first
 
     def _place(self, batch_size, run, n_clusters, init):
         """Place the centroids where the code does not show clusters by itself."""
         if not self.imbalanced or init != "k-means":
             return place_centers(run, n_clusters, init)
-        return weighted_kmeans(
-            run.apply(run.module.encode),
-            n_clusters,
-            run.random_state,
-            self.size_smoothing,
-            batch_size,
-        )
+        codes = run.apply(run.module.encode)
+        weighting = run.random_state, self.size_smoothing, batch_size
+        return weighted_kmeans(codes, n_clusters, *weighting)
 
     def _phases(self, run):
         first = yield from self._start(run)

@@ -18,6 +18,7 @@ from deepcluster_sk.modules._centroids import (
     CentroidAutoencoder,
     SphericalAutoencoder,
     StandardizedAutoencoder,
+    build_spherical_autoencoder,
 )
 from deepcluster_sk.modules._exemplars import ExemplarAutoencoder, ExemplarOutput
 from deepcluster_sk.modules._output import LazyOutput
@@ -63,6 +64,7 @@ __all__ = [
     "TensorizedOutput",
     "build_autoencoder",
     "build_block_autoencoder",
+    "build_spherical_autoencoder",
     "build_tensorized_autoencoder",
     "perceptron",
 ]

@@ -1,5 +1,7 @@
 """An autoencoder with cluster centres in its embedding."""
 
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -7,6 +9,7 @@ from torch.nn import functional
 from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
 from deepcluster_sk.modules._output import LazyOutput
+from deepcluster_sk.modules._pooled import PooledConvAutoencoder
 from deepcluster_sk.modules._reorder import reorder
 
 
@@ -154,3 +157,49 @@ class SphericalAutoencoder(CentroidAutoencoder):
     def nearest(self, embedding):
         """Index of the centre of largest cosine, ``(n,)``."""
         return (embedding @ self.centers.T).argmax(1)
+
+
+def build_spherical_autoencoder(
+    n_clusters, architecture="mlp", hidden_layer_sizes=None, image_shape=None, **others
+):
+    """Make an autoencoder whose clusters are directions of its embedding.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centres.
+    architecture : {"mlp", "conv"} or callable, default="mlp"
+        "conv" is a :class:`PooledConvAutoencoder`; the others are as for
+        :func:`build_autoencoder`.
+    hidden_layer_sizes : sequence of int or None, default=None
+        Widths or channels; None means (16, 32, 32) for "conv".
+    image_shape : tuple (C, H, W) or None, default=None
+        Needed by "conv".
+    **others : dict
+        Other arguments of :func:`build_autoencoder`.
+
+    Returns
+    -------
+    SphericalAutoencoder
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import build_spherical_autoencoder
+    >>> module = build_spherical_autoencoder(3, n_features=4, latent_dim=6)
+    >>> module.direct(torch.randn(5, 4)).norm(dim=1)
+    tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000], grad_fn=...)
+    """
+    if architecture == "conv":
+        sizes = (16, 32, 32) if hidden_layer_sizes is None else hidden_layer_sizes
+        architecture = partial(
+            PooledConvAutoencoder,
+            hidden_layer_sizes=tuple(sizes),
+            image_shape=image_shape,
+        )
+    return SphericalAutoencoder(
+        n_clusters,
+        architecture=architecture,
+        hidden_layer_sizes=hidden_layer_sizes,
+        **others,
+    )

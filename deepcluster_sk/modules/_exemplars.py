@@ -92,6 +92,38 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         if self.fusion is not None:
             self.fusion.requires_grad_(not frozen)
 
+    @torch.no_grad()
+    def place_centroids(self, centers, codes, sizes):
+        """Put the centroids into the code, and choose its unit.
+
+        Weights and temperature mean something only for codes of a known scale: rows
+        start at a mean squared distance of 1 from their centroid.
+
+        Parameters
+        ----------
+        centers : Tensor of shape (k, h)
+            In the present code.
+        codes : Tensor of shape (n, h)
+            Codes of rows.
+        sizes : Tensor of shape (k,)
+            Expected number of rows of each cluster in a batch.
+        """
+        self.centers.copy_(centers)
+        distance = self.distances(codes).amin(1).mean()
+        self.code_scale.copy_(distance.clamp(min=1e-12).rsqrt())
+        self.centers.mul_(self.code_scale)
+        self.sizes.copy_(sizes)
+
+    def reseed(self, empty, codes):
+        """Move empty centroids, ``(m,)``, to codes, ``(l, h)``, as far as there are any.
+
+        Returns how many were moved.
+        """
+        empty = empty[: len(codes)]
+        self.centers[empty] = codes
+        self.sizes[empty] = self.sizes.mean()
+        return len(codes)
+
     def encode(self, x):
         """Code of each row, in units of ``code_scale``."""
         return self.code_scale * super().encode(x)

@@ -88,6 +88,35 @@ def anchor_mask(anchors, n):
     return mask | mask.T
 
 
+def pairs_of_batch(edges, x, index):
+    """The pairs of a batch, ``(b, b)``, that are joined in its own graph ``edges(x)``."""
+    return anchor_mask(edges(x), len(index))
+
+
+class PairMask(nn.Module):
+    """The pairs of a batch that are joined in a graph of all rows.
+
+    Parameters
+    ----------
+    neighbors : Tensor of shape (n, m), int64
+        Neighbours of each row, -1 for none.
+    """
+
+    def __init__(self, neighbors):
+        super().__init__()
+        self.register_buffer("neighbors", neighbors)
+        # One more, so that neighbour -1 is nowhere.
+        self.register_buffer("position", torch.full((len(neighbors) + 1,), -1))
+
+    def forward(self, x, index):
+        """Symmetric boolean ``(b, b)`` matrix for rows ``index``, ``(b,)``."""
+        position = self.position
+        position[index] = torch.arange(len(index), device=index.device)
+        mask = anchor_mask(position[self.neighbors[index]], len(index))
+        position[index] = -1
+        return mask
+
+
 def fuzzy_weights(distance):
     """How surely each neighbour is one, by distances relative to the nearest (UMAP).
 

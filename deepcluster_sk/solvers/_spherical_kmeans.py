@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from sklearn.cluster import kmeans_plusplus
 
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._neighbor_graph import BLOCK_ROWS
 from deepcluster_sk.solvers._numbering import order_of_clusters
 
@@ -67,3 +68,29 @@ def cluster_similarities(directions, labels, n_clusters):
     for rows in torch.arange(len(labels), device=labels.device).split(BLOCK_ROWS):
         sums += member[rows].T @ (directions[rows] @ directions.T).abs() @ member
     return sums / (sizes[:, None] * sizes)
+
+
+def assign_directions(directions, centers):
+    """Assign rows to centres by cosine; each empty cluster gets a row that fits badly.
+
+    Parameters
+    ----------
+    directions : Tensor of shape (n, h)
+        Rows of unit norm.
+    centers : Tensor of shape (k, h)
+        Centres of unit norm.
+
+    Returns
+    -------
+    labels : Tensor of shape (n,), int64
+    cosine : Tensor of shape (n,)
+        To the nearest centre.
+    n_reseeded : int
+        Number of clusters that were empty.
+    """
+    labels, cosine = nearest_direction(directions, centers)
+    counts = torch.bincount(labels, minlength=len(centers))
+    empty = (counts == 0).nonzero().flatten()
+    if len(empty):
+        labels[rows_to_reseed_from(-cosine, len(empty))] = empty
+    return labels, cosine, len(empty)
