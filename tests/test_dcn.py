@@ -80,6 +80,7 @@ def test_one_step_follows_the_gradient_of_the_loss(X):
     model = DCN(
         3,
         **{**SMALL, "max_epochs": 1, "pretrain_epochs": 0, "lr": lr},
+        pretraining="end-to-end",
         clustering_weight=0.7,
         optimizer=torch.optim.SGD,  # plain: the change is the gradient
         callbacks=[Keep()],
@@ -120,7 +121,7 @@ def test_labels_and_score_come_from_the_predict_path(X):
 def test_history(X):
     model = DCN(3, **SMALL, batch_size=16, tol=0).fit(X)
     rows = [row for row in model.history_ if row["phase"] == "cluster"]
-    names = ["reconstruction", "clustering"]
+    names = ["neighbors", "reconstruction", "clustering"]
     for row in rows:
         assert set(row) == {"phase", "epoch", "loss", "label_change", *names}
         assert row["loss"] == pytest.approx(sum(row[name] for name in names))

@@ -130,7 +130,7 @@ def test_terms_add_up_to_the_loss(Estimator, companion, X):
     model = Estimator(3, **SMALL, companion=companion, companion_weight=0.5).fit(X)
     rows = [row for row in model.history_ if row["phase"] == "cluster"]
     names = {"clustering"}
-    names |= {"reconstruction"} if Estimator is IDEC else set()
+    names |= {"neighbors", "reconstruction"} if Estimator is IDEC else set()
     names |= {"companion"} if companion else set()
     for row in rows:
         assert set(row) == {"phase", "epoch", "loss", "label_change"} | names
@@ -191,6 +191,7 @@ def test_one_step_follows_the_gradient_of_the_loss(Estimator, X):
     Estimator(
         3,
         **{**SMALL, "max_epochs": 1, "pretrain_epochs": 0, "lr": lr},
+        pretraining="end-to-end",
         optimizer=torch.optim.SGD,  # plain: the change is the gradient
         callbacks=[spy, Keep()],
     ).fit(X)
@@ -432,7 +433,7 @@ def test_learning_rate_of_idec_rises_in_the_first_steps_of_clustering(X):
         return torch.optim.Adam(parameters, lr=lr / 2)
 
     small = {"hidden_layer_sizes": (8,), "pretrain_epochs": 2, "random_state": 0}
-    small["optimizer"] = at_half_the_rate
+    small |= {"optimizer": at_half_the_rate, "pretraining": "end-to-end"}
     batch_size = -(-len(X) // 4)  # the rise goes on in the third epoch
     IDEC(
         2, max_epochs=4, tol=0, batch_size=batch_size, callbacks=[Rates()], **small

@@ -371,7 +371,8 @@ def test_rings_are_found_where_kmeans_fails(Estimator):
     X, y = make_circles(300, factor=0.4, noise=0.03, random_state=0)
     by_kmeans = KMeans(2, n_init=10, random_state=0).fit_predict(X)
     assert adjusted_rand_score(y, by_kmeans) < 0.1
-    model = Estimator(2, latent_dim=3, random_state=0).fit(X)
+    # Of two values none can be spared: a masked row may be of either ring.
+    model = Estimator(2, latent_dim=3, lr=1e-3, mask_rate=0.0, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) > 0.9
 
 

@@ -33,6 +33,7 @@ def small(**params):
         "latent_dim": 2,
         "hidden_layer_sizes": (16,),
         "mask_rate": 0.0,
+        "pretraining": "end-to-end",
         "pretrain_epochs": 5,
         "max_epochs": 6,
         "burn_in_epochs": 3,
@@ -430,7 +431,8 @@ def test_a_stream_is_read_in_pieces(on_disk, monkeypatch):
     monkeypatch.setattr(_data, "BUFFER_BYTES", 5 * 40)
     monkeypatch.setattr(_data, "BLOCK_BYTES", 5 * 8)
     monkeypatch.setattr("deepcluster_sk._estimator._validation.BLOCK_BYTES", 5 * 8)
-    monkeypatch.setattr("deepcluster_sk.cluster.pcx.START_ROWS", 30)
+    start = "deepcluster_sk.initialization._first_clusters.START_ROWS"
+    monkeypatch.setattr(start, 30)
     monkeypatch.setattr(_net, "INFERENCE_ROWS", 16)
     disk = Disk(X)
     model = small(batch_size=20).fit(disk)
