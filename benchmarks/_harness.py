@@ -231,12 +231,15 @@ class Benchmark:
         jobs = list(self.jobs(options))
         chosen = choose(jobs, options)
         store = Records(stem.with_suffix(".jsonl"))
-        if options.fresh:
+        if options.fresh and not options.report:
             store.forget(lambda record: options.chooses(**record))
         done = {record_key(record) for record in store.records}
-        with thread_limit(self.threads):
-            n_failed = run_all([job for job in chosen if job.key not in done], store)
-        wanted = {job.key for job in jobs}
+        n_failed, wanted = 0, done
+        if not options.report:
+            missing = [job for job in chosen if job.key not in done]
+            with thread_limit(self.threads):
+                n_failed = run_all(missing, store)
+            wanted = {job.key for job in jobs}
         records = [r for r in store.records if record_key(r) in wanted]
         if records:
             text = f"{self.report(records, options)}\n\n{footnote(records)}\n"
@@ -263,6 +266,12 @@ def parse(name, arguments):
         "--fresh",
         action="store_true",
         help="forget finished jobs, those of --data and --methods if these are given",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="run nothing, and report all that is on record, also of packages that are "
+        "not installed",
     )
     for name_of, example in (("data", "penguins,iris"), ("methods", "DEC,k-means")):
         parser.add_argument(

@@ -21,7 +21,7 @@ documentation is built. Labels score and never choose; parameters are the defaul
 unless a page says otherwise; each page ends with the versions and the machine. Where a
 figure of a paper stands beside a measured one, the paper's is quoted, not reproduced.
 Times were taken on a machine of two cores that had other work as well: they tell
-seconds from minutes.
+seconds from minutes. Processor (CPU) seconds, where they are given, are without it.
 
 {pages}
 {missing}

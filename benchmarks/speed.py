@@ -32,9 +32,9 @@ from benchmarks._tables import markdown_table
 from benchmarks.speed_step import train_by_hand
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training import _net, _run
-from deepcluster_sk.cluster import dcn, dec, discriminative, pcx
+from deepcluster_sk.cluster import discriminative
 from deepcluster_sk.datasets import load_mnist_test
-from deepcluster_sk.initialization import _centers, _pretraining
+from deepcluster_sk.initialization import _centers, _neighbors, _pretraining
 from deepcluster_sk.metrics import clustering_accuracy
 
 SMALL, LARGE = (64,), (500, 500, 2000)
@@ -62,9 +62,9 @@ ITEMS = {
     START: [
         (_pretraining, "standardize_data"),
         (_pretraining, "whiten_code"),
-        (dec, "place_centers"),
-        (dcn, "place_centers"),
-        (pcx, "place_centers"),
+        (_neighbors, "embed_neighbors"),
+        (_centers, "mixture_start"),
+        (KMeans, "fit"),
         (discriminative, "standardize_data"),
         (discriminative, "whiten_code"),
         (discriminative, "spherical_kmeans"),
@@ -109,6 +109,8 @@ def ours(method, n_clusters, sizes, epochs, seed):
     )
     if epochs is not None:
         model.set_params(pretrain_epochs=epochs[0], max_epochs=epochs[1])
+        if "pretraining" in model.get_params():  # what the others do, too
+            model.set_params(pretraining="end-to-end")
     return model
 
 

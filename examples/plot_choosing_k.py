@@ -2,7 +2,7 @@
 Choosing the number of clusters
 ===============================
 
-No method here finds the number of clusters. The objective cannot choose it, since it
+No method here finds the number of clusters. An objective cannot choose it where it
 falls with every cluster that is added. Three things that can help, none of which needs
 labels; they need not agree, and where they do not, the question may be wrong.
 """
@@ -38,7 +38,7 @@ def split(seed):
 counts = range(2, 9)
 elbow, silhouette, stability = [], [], []
 for k in counts:
-    model = TensorizedAutoencoder(k, n_init=5, random_state=0)
+    model = TensorizedAutoencoder(k, code_penalty=-0.1, n_init=5, random_state=0)
     errors, agreement = [], []
     for seed in range(6):
         first, second, new = split(seed)

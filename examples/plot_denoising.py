@@ -24,7 +24,7 @@ from deepcluster_sk.plotting import DenoisingDisplay
 
 X, species = load_penguins(return_X_y=True)
 X = X / X.max(axis=0)
-model = TensorizedAutoencoder(3, random_state=0).fit(X)
+model = TensorizedAutoencoder(3, latent_dim=1, random_state=0).fit(X)
 DenoisingDisplay.from_estimator(model, X, model.labels_, noise_std=0.05, random_state=0)
 plt.show()
 

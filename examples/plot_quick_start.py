@@ -27,7 +27,7 @@ X_train, X_test, species_train, species_test = train_test_split(
 # An estimator of the package is used as one of scikit-learn. Nothing here sees the
 # species.
 
-model = TensorizedAutoencoder(n_clusters=3, random_state=0).fit(X_train)
+model = TensorizedAutoencoder(n_clusters=3, latent_dim=1, random_state=0).fit(X_train)
 model
 
 # %%
@@ -38,17 +38,19 @@ print(f"new rows: {adjusted_rand_score(species_test, model.predict(X_test)):.2f}
 
 # %%
 # ``transform`` is the embedding. This method has one autoencoder a cluster, with a code
-# of one number, so the display makes a strip of each cluster. Where a bird stands in
-# its strip is, up to the sign, how large it is for its kind.
+# of one number here, so the display makes a strip of each cluster. Where a bird stands
+# in its strip is, up to the sign, how large it is for its kind.
 
 EmbeddingDisplay.from_estimator(model, X)
 plt.show()
 
 # %%
 # ``history_`` has a row for each sweep or epoch; ``objective_`` is what is compared
-# between starts, and ``score`` is minus the same for any rows.
+# between starts (here the loss and what its parameters cost, a Bayesian information
+# criterion), and ``score`` is minus the same for any rows.
 
 last = model.history_[-1]
 print(f"sweep {last['epoch']}: loss {last['loss']:.5f} =", end=" ")
-print(f"reconstruction {last['reconstruction']:.5f} + code {last['code']:.5f}")
+print(f"reconstruction {last['reconstruction']:.5f} + code {last['code']:.5f}", end=" ")
+print(f"+ log-determinant {last['log_determinant']:.5f}")
 print(f"objective {model.objective_:.5f}, of new rows {-model.score(X_test):.5f}")

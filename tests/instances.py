@@ -38,11 +38,14 @@ SMALL = {
         **DIVERGENCE, pretraining=None, companion="tensor", reconstruction_weight=0.1
     ),
     "DEC": DEC(**TINY),
+    "DCN-end-to-end": DCN(**TINY, pretraining="end-to-end"),
     "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),
     "DEC-naive": DEC(**TINY, companion="naive"),
     "IDEC": IDEC(**TINY),
     "PCX": PCX(**TINY, burn_in_epochs=2),
-    "PCX-imbalanced": PCX(**TINY, burn_in_epochs=2, imbalanced=True),
+    "PCX-imbalanced": PCX(
+        **TINY, burn_in_epochs=2, imbalanced=True, pretraining="end-to-end"
+    ),
     "DiscriminativeClustering": DiscriminativeClustering(**TINY),
     "Autoencoder": Autoencoder(
         latent_dim=2, hidden_layer_sizes=(8,), max_epochs=5, random_state=0

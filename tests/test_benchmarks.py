@@ -11,13 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from threadpoolctl import threadpool_info
 
-from benchmarks import _clustpy, exemplars, speed_step
+from benchmarks import _clustpy, _comparison, exemplars, speed_step
 from benchmarks.__main__ import SUITES
 from benchmarks._harness import (
     Benchmark,
     FitTime,
     Job,
     PeakMemory,
+    group,
     parse,
     results_table,
     shortfalls,
@@ -180,36 +181,120 @@ def test_peers_that_are_missing_are_left_out(tmp_path, monkeypatch, without_peer
     options = ["--quick", "--output", str(tmp_path)]
     assert peers.BENCHMARK.main(options) == 0
     report = (tmp_path / "peers-quick.md").read_text(encoding="utf-8")
-    assert "| penguins | TensorizedAutoencoder |" in report
+    assert "| TensorizedAutoencoder | " in report
     assert "without records: UMAP + k-means, UMAP + HDBSCAN, ClustPy DEC" in report
     assert "Data without records: digits, COIL-20, MNIST test." in report
 
 
-def test_peers_compare_both_sides_and_with_kmeans():
-    peers = import_module("benchmarks.peers")
-    figures = {
-        "DEC": (0.6, 2.0),
-        "ClustPy DEC": (0.4, 8.0),
-        "k-means": (0.7, 0.1),
-        "TensorizedAutoencoder": (0.8, 0.5),
+def made_up(data, method, *scores, cpu=None, objectives=None):
+    """Records of a method on a set of data, a seed a score."""
+    records = []
+    for seed, score in enumerate(scores):
+        result = dict.fromkeys(("acc", "nmi", "ari"), score)
+        result |= {"seconds": 8.0, "growth_mib": 10}
+        if cpu is not None:
+            result["cpu_seconds"] = cpu
+        if objectives is not None:
+            result["objective"] = objectives[seed]
+        records.append({"data": data, "method": method, "seed": seed, "result": result})
+    return records
+
+
+COMPARED = [
+    *made_up("iris", "k-means", 0.7, cpu=0.1),
+    *made_up("iris", "UMAP + k-means", 0.8, cpu=2),
+    *made_up("iris", "DEC", 0.79, 0.81, 0.786, cpu=2, objectives=[3, 1, 2]),
+    *made_up("iris", "ClustPy DEC", 0.4),
+    *made_up("iris", "PCX", 0.9, cpu=4),
+    *made_up("wine", "k-means", 0.9, cpu=0.1),
+    *made_up("wine", "UMAP + k-means", 0.6, cpu=2),
+    *made_up("wine", "DEC", 0.9, cpu=8),
+]
+METHODS, SETS = ["DEC", "PCX", "k-means", "UMAP + k-means"], ["iris", "wine"]
+
+
+def cells(table):
+    """Cells of a table's rows by the first one, without the header."""
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+
+
+def test_a_set_is_sorted_by_nmi_with_references_set_apart():
+    table = _comparison.table_of_set([r for r in COMPARED if r["data"] == "iris"])
+    rows = cells(table)
+    assert list(rows) == ["PCX", "*UMAP + k-means*", "DEC", "*k-means*", "ClustPy DEC"]
+    assert rows["PCX"] == ["**0.900**"] * 3 + ["4.00", "10"]
+    assert rows["DEC"] == ["0.795 ± 0.013"] * 3 + ["2.00", "10"]
+    assert rows["ClustPy DEC"][3] == "≤ 8.00"  # wall seconds bound those of a thread
+
+
+def test_marks_allow_umap_a_tolerance_and_ask_for_its_time():
+    found = group(COMPARED, "data", "method")
+    rows = cells(_comparison.marks_table(found, METHODS[:2], SETS))
+    assert rows == {
+        "DEC": ["✓ ✓", "✓ ✓", "2 of 2", "2 of 2", "1 of 2"],
+        "PCX": ["✓ ✓", "", "1 of 1", "1 of 1", "0 of 1"],
     }
+    worse = group([*COMPARED, *made_up("wine", "PCX", 0.594, cpu=1)], "data", "method")
+    row = cells(_comparison.marks_table(worse, ["PCX"], SETS))["PCX"]
+    assert row == ["✓ ✓", "– –", "1 of 2", "1 of 2", "0 of 2"]
+
+
+def test_standings_rank_only_what_has_records_on_all_sets():
+    found = group(COMPARED, "data", "method")
+    rows = cells(_comparison.standings_table(found, METHODS, SETS))
+    assert list(rows) == ["DEC", "*k-means*", "*UMAP + k-means*", "PCX"]
+    # Times 1 and 4 of UMAP's; first on wine beside k-means, second on iris.
+    assert rows["DEC"] == ["2", "0.848", "0.700", "+0.148", "2.00", "1.8"]
+    assert rows["*UMAP + k-means*"] == ["2", "0.700", "0.700", "+0.000", "1.00", "2.0"]
+    assert rows["PCX"] == ["1", "0.900", "0.800", "+0.100", "2.00", ""]
+
+
+def test_objectives_are_correlated_over_seeds():
     records = [
-        {
-            "data": "iris",
-            "method": method,
-            "result": dict(
-                dict.fromkeys(("acc", "nmi", "ari"), score),
-                seconds=seconds,
-                growth_mib=10,
-            ),
-        }
-        for method, (score, seconds) in figures.items()
+        *COMPARED,
+        *made_up("wine", "PCX", 0.1, 0.2, 0.3, objectives=[1, 2, 3]),
+        *made_up("iris", "IDEC", 0.5, 0.5, objectives=[1, 2]),
     ]
-    report = peers.BENCHMARK.report(records, parse("peers", []))
-    assert "| iris | DEC    | 1.50 | 1.50 | 0.25 |   1.00 |" in report
-    assert "| DEC                   | iris     | 1 of 1 |" in report
-    assert "| TensorizedAutoencoder |          | 0 of 1 |" in report
-    assert "| iris | TensorizedAutoencoder | 0.800 |" in report
+    found = group(records, "data", "method")
+    table = _comparison.objective_table(found, ["DEC", "PCX", "IDEC"], SETS)
+    assert cells(table) == {
+        "DEC": ["-0.50", "", "-0.50"],
+        "PCX": ["", "+1.00", "+1.00"],
+    }
+    assert "No objectives" in _comparison.objective_table(found, ["k-means"], SETS)
+
+
+def test_one_failure_does_not_flatten_the_picture():
+    scores = {"k-means": 0.7, "UMAP + k-means": 0.8, "DEC": 0.75}
+    assert _comparison.lowest_shown(scores) == 0.7
+    assert _comparison.lowest_shown({**scores, "PCX": 0.0}) == pytest.approx(0.45)
+
+
+def test_peers_are_reported_and_drawn(tmp_path):
+    peers = import_module("benchmarks.peers")
+    options = parse("peers", ["--output", str(tmp_path)])
+    report = peers.BENCHMARK.report(COMPARED, options)
+    assert "| iris | DEC    | 1.98 | 1.98 | 1.00 |   1.00 |" in report
+    assert "### wine" in report
+    assert "Data without records: penguins, digits, COIL-20, MNIST test." in report
+    assert "](peers.png)" in report
+    assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_looks_of_all_methods_and_peers_differ():
+    peers = import_module("benchmarks.peers")
+    looks = _comparison.looks_of(peers.OURS, peers.PEERS)
+    seen = {tuple(look.values()) for look in looks.values()}
+    assert len(seen) == len(peers.OURS + peers.PEERS)
+
+
+def test_a_report_runs_nothing_and_has_what_cannot_be_run(bench):
+    bench("--seeds", "3")
+    assert bench("--seeds", "1", "--report", "--fresh") == 0
+    assert bench.ran == ()
+    report = bench.path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "0.100 (0.100 ± 0.100)" in report
 
 
 def test_speed_is_measured_without_peers(tmp_path, monkeypatch, without_peers):
@@ -246,6 +331,8 @@ def test_all_that_is_timed_is_part_of_a_fit(blobs):
         model = speed.ours(method, 3, (8,), (1, 2), 0)
         with watch.running():
             model.fit(blobs[0])
+            if "pretraining" in model.get_params():  # that of the default profile
+                model.set_params(pretraining="neighbors").fit(blobs[0])
         called |= set(watch.seconds)
     assert called >= {name for _, _, name in watch.targets}
 

@@ -17,10 +17,8 @@ from test_persistence import Network, assert_same, public_attributes
 import deepcluster_sk
 from deepcluster_sk._training import _checkpoint
 from deepcluster_sk._training._checkpoint import FIT
-from deepcluster_sk.cluster import tensorized
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.io._safetensors import read
-from deepcluster_sk.solvers._local_pca import local_pca
 
 KEEPING = {name: e for name, e in SMALL.items() if "checkpoint" in e.get_params()}
 every = pytest.mark.parametrize(
@@ -102,9 +100,10 @@ def test_closed_forms_go_on_from_run_to_run(blobs, tmp_path, monkeypatch):
         n_calls += 1
         if n_calls == 7:
             raise KeyboardInterrupt
-        return local_pca(*args)
+        return solve_run(*args)
 
-    monkeypatch.setattr(tensorized, "local_pca", solve)
+    solve_run = deepcluster_sk.TensorizedAutoencoder._solve
+    monkeypatch.setattr(deepcluster_sk.TensorizedAutoencoder, "_solve", solve)
     model.set_params(checkpoint=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         clone(model).fit(X)

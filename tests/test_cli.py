@@ -47,7 +47,7 @@ def test_a_file_is_clustered_and_all_outputs_are_written(penguins, capsys):
     X = load_penguins(return_X_y=True)[0]
     model = TensorizedAutoencoder(3, random_state=0).fit(X / X.max(axis=0))
     np.testing.assert_array_equal(np.array(labels, dtype=int), model.labels_)
-    assert np.load(paths[1]).shape == (342, 1)
+    assert np.load(paths[1]).shape == (342, model.latent_dim_)
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 

@@ -149,7 +149,7 @@ def test_methods_and_criteria_know_no_machinery(path):
 
 LONGEST_METHOD = 120
 # What is longer still, and how long it is at most. To be shortened, never lengthened.
-LONGER = {"discriminative": 146, "pcx": 153, "tensorized": 202}
+LONGER = {"discriminative": 146, "pcx": 153, "tensorized": 136}
 
 
 def code_lines(path):

@@ -171,6 +171,17 @@ def loop_simplex_projection(x):
     return np.array(rows)
 
 
+def loop_neighbor(z, weights, repulsion):
+    near, far, attraction, repelled = 0, 0, 0, 0
+    for i, j in itertools.permutations(range(len(z)), 2):
+        similarity = 1 / (1 + np.sum((z[i] - z[j]) ** 2))
+        near += weights[i, j]
+        far += 1 - weights[i, j]
+        attraction -= weights[i, j] * np.log(similarity)
+        repelled -= (1 - weights[i, j]) * np.log(1 - similarity)
+    return attraction / near + repulsion * repelled / far
+
+
 # --- Every formula against its loop -------------------------------------------------
 
 CASES = {
@@ -229,6 +240,11 @@ CASES = {
     "within": (
         lambda z: losses.within_cluster_loss(z, _labels(), K),
         lambda z: loop_within(z, _labels().numpy()),
+        (_double(N, D),),
+    ),
+    "neighbor": (
+        lambda z: losses.neighbor_loss(z, _kernel(), repulsion=0.7),
+        lambda z: loop_neighbor(z, _kernel().numpy(), 0.7),
         (_double(N, D),),
     ),
     "mean_squared": (
@@ -387,6 +403,32 @@ def test_between_cluster_loss_follows_the_worst_pair_only():
     losses.between_cluster_loss(z, torch.tensor([0, 1, 2]), 3).backward()
     assert (z.grad[0] == 0).all()
     assert (z.grad[1:].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_neighbor_loss_of_few_or_equal_rows_is_finite(n, weight):
+    z = torch.zeros(n, D, requires_grad=True)
+    loss = losses.neighbor_loss(z, torch.full((n, n), weight))
+    loss.backward()
+    assert torch.isfinite(loss) and loss >= 0
+    assert torch.isfinite(z.grad).all()
+    if n == 1 or weight == 1:  # neighbours at the same place, or nobody
+        assert loss == 0
+
+
+def test_neighbor_loss_ignores_the_diagonal_and_the_order_of_rows():
+    z, weights = _double(N, D), _kernel()
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    expected = losses.neighbor_loss(z, weights)
+    torch.testing.assert_close(
+        losses.neighbor_loss(z[order], weights[order][:, order]), expected
+    )
+    torch.testing.assert_close(
+        losses.neighbor_loss(z, weights * (1 - torch.eye(N))), expected
+    )
+    with pytest.raises(ValueError, match="repulsion must be above 0"):
+        losses.neighbor_loss(z, weights, repulsion=0)
 
 
 def test_labels_default_to_the_nearest_centroid():

@@ -11,4 +11,4 @@ def test_the_quick_start_runs_and_prints_what_it_says(capsys):
     exec(compile(code, str(README), "exec"), {})
     figure, *shapes = capsys.readouterr().out.splitlines()
     assert float(figure.split()[-1]) == pytest.approx(0.98, abs=0.005)
-    assert shapes == ["(342, 1)", "(342, 4)"]
+    assert shapes == ["(342, 2)", "(342, 4)"]

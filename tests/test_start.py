@@ -7,7 +7,6 @@ from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DCN, DEC, IDEC
-from deepcluster_sk.cluster import dcn, dec
 from deepcluster_sk.initialization._centers import (
     WITHIN_RIDGE,
     kmeans_start,
@@ -15,10 +14,12 @@ from deepcluster_sk.initialization._centers import (
     place_centers,
     pooled_covariance,
 )
+from deepcluster_sk.initialization._first_clusters import first_clusters
 
 SETTINGS = {
     "latent_dim": 3,
     "hidden_layer_sizes": (16,),
+    "pretraining": "end-to-end",
     "pretrain_epochs": 30,
     "max_epochs": 1,
     "lr": 1e-2,
@@ -86,8 +87,7 @@ def test_units_of_the_code_when_clustering_starts(Estimator, init, monkeypatch):
         found.append((before, labels.numpy().copy()))  # training writes into them
         return centers, labels
 
-    for module in (dec, dcn):
-        monkeypatch.setattr(module, "place_centers", place_and_keep)
+    monkeypatch.setattr(first_clusters, "__defaults__", (place_and_keep,))
     X, y = elongated(length=1.0)
     start = Start()
     Estimator(3, init=init, callbacks=[start], **SETTINGS).fit(X)

@@ -14,8 +14,17 @@ from deepcluster_sk import (
     SparseSubspaceClustering,
 )
 from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk.initialization._neighbors import SMALL_ERROR
 
-REASONS = {"max_epochs", "max_iter", "tol", "unchanged", "solved", "callback"}
+REASONS = {
+    "max_epochs",
+    "max_iter",
+    "tol",
+    "unchanged",
+    "learned",
+    "solved",
+    "callback",
+}
 every = pytest.mark.parametrize(
     "estimator", [pytest.param(e, id=name) for name, e in SMALL.items()]
 )
@@ -78,11 +87,20 @@ def test_reasons_tell_tolerance_from_length(blobs):
 def test_a_clustering_of_one_epoch_can_be_seen(name, blobs):
     model = clone(SMALL[name]).set_params(tol=1).fit(blobs[0])
     assert model.n_iter_ == 3
-    assert model.n_epochs_ == {"pretrain": 2, "cluster": 1}
-    assert model.stop_reason_ == {"pretrain": "max_epochs", "cluster": "tol"}
+    assert model.n_epochs_ == {"neighbors": 2, "cluster": 1}
+    assert model.stop_reason_ == {"neighbors": "max_epochs", "cluster": "tol"}
     model.set_params(tol=0).fit(blobs[0])
     assert model.n_epochs_["cluster"] == model.max_epochs
     assert model.stop_reason_["cluster"] == "max_epochs"
+
+
+def test_a_code_that_is_learned_ends_its_phase(blobs):
+    model = clone(SMALL["DEC"]).set_params(tol=0, pretrain_epochs="auto", lr=0.01)
+    model.fit(blobs[0])
+    assert model.stop_reason_["neighbors"] == "learned"
+    losses = [r["neighbors"] for r in model.history_ if r["phase"] == "neighbors"]
+    assert losses[-1] < SMALL_ERROR <= min(losses[:-1])
+    assert model.stop_reason_["settle"] == "max_epochs"
 
 
 def test_closed_forms_have_reasons(blobs):
@@ -119,8 +137,8 @@ def test_streams_count_their_batches(blobs):
     for n in (1, 2, 3):
         model.partial_fit(X)
         assert said(model) == (
-            {"pretrain": 2, "stream": n},
-            {"pretrain": "max_epochs", "stream": "max_epochs"},
+            {"neighbors": 2, "stream": n},
+            {"neighbors": "max_epochs", "stream": "max_epochs"},
         )
     model = clone(SMALL["PCX"]).fit(X)
     before = said(model)

@@ -248,6 +248,16 @@ def test_what_rows_have_in_common_does_not_hide_the_clusters(scale, origin):
     assert normalized_mutual_info_score(y, model.labels_) > 0.95
 
 
+def test_long_training_at_the_default_weight_keeps_the_clusters():
+    """Codes do become more alike, see the user guide; the clusters must stay."""
+    X, y = prototypes_with_much_in_common()
+    model = DeepSubspaceClustering(
+        40, pretrain_epochs=40, max_epochs=200, tol=0, random_state=0
+    ).fit(X)
+    assert model.n_epochs_["self-expression"] == 200
+    assert normalized_mutual_info_score(y, model.labels_) > 0.95
+
+
 def test_deep_subspaces_of_images():
     X = np.random.default_rng(0).uniform(size=(30, 64))
     model = DeepSubspaceClustering(

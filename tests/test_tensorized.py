@@ -3,8 +3,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
+from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
@@ -12,9 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from deepcluster_sk import TensorizedAutoencoder, datasets
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.solvers._local_pca import (
+    LocalPCA,
+    first_minimum,
     leading_directions,
     local_pca,
     reseed_empty,
+    shared_noise,
 )
 
 
@@ -26,7 +30,7 @@ def planted(n=80, d=8, h=2, k=3, noise=0.05, seed=0):
         basis = np.linalg.qr(rng.randn(d, h))[0]
         X.append(
             6 * rng.randn(d)
-            + rng.randn(n, h) * [2, 1.5] @ basis.T
+            + rng.randn(n, h) * [2, 1.5, 1][:h] @ basis.T
             + noise * rng.randn(n, d)
         )
         y += [j] * n
@@ -35,7 +39,7 @@ def planted(n=80, d=8, h=2, k=3, noise=0.05, seed=0):
 
 def angle_to_cluster_pca(model, X):
     """Largest principal angle between an encoder and the PCA of its cluster."""
-    h = model.latent_dim
+    h = model.latent_dim_
     angles = []
     for j, components in enumerate(model.components_):
         expected = PCA(h).fit(X[model.labels_ == j]).components_
@@ -65,16 +69,17 @@ def test_exact_solver_meets_theorem_2_2():
 @pytest.mark.rounding
 def test_gradient_solver_agrees_with_the_exact_one(assignment):
     X, _ = planted()
-    exact = TensorizedAutoencoder(3, latent_dim=2, random_state=0).fit(X)
+    common = {"latent_dim": 2, "code_penalty": -0.1, "random_state": 0}
+    exact = TensorizedAutoencoder(3, **common).fit(X)
     trained = TensorizedAutoencoder(
-        3, latent_dim=2, solver="gradient", assignment=assignment, random_state=0
+        3, solver="gradient", assignment=assignment, **common
     ).fit(X)
     assert adjusted_rand_score(exact.labels_, trained.labels_) == 1
     assert angle_to_cluster_pca(trained, X) < 5e-2
     assert trained.objective_ == pytest.approx(exact.objective_, rel=1e-2)
 
 
-@pytest.mark.parametrize("code_penalty", [-1.0, -0.5, -0.1, 0.0])
+@pytest.mark.parametrize("code_penalty", [-1.0, -0.5, -0.1, 0.0, "auto"])
 @pytest.mark.parametrize("kind", ["digits", "random", "collinear", "duplicated"])
 def test_exact_objective_never_rises(code_penalty, kind):
     rng = np.random.RandomState(0)
@@ -136,6 +141,126 @@ def test_empty_clusters_take_the_worst_rows_of_others():
     assert reseed_empty(np.zeros(4, int), np.zeros(4), 3) == 0
 
 
+# --- penalties found by the likelihood -------------------------------------------
+
+
+def blobs(n=60, d=5, k=3, seed=0):
+    """Round clusters that touch."""
+    rng = np.random.RandomState(seed)
+    X = np.vstack([1.5 * rng.randn(d) + rng.randn(n, d) for _ in range(k)])
+    return X.astype(np.float32), np.repeat(np.arange(k), n)
+
+
+def test_objective_is_the_bayesian_information_criterion_of_gaussians():
+    X, _ = planted(n=40, noise=0.5)
+    n, d = X.shape
+    model = TensorizedAutoencoder(3, latent_dim=2, random_state=0).fit(X)
+    densities = []
+    for j in range(3):
+        U, variances = model.components_[j], -1 / model.code_penalty_[j] - 1
+        covariance = model.noise_variance_ * (np.eye(d) + U.T * variances @ U)
+        normal = multivariate_normal(model.cluster_centers_[j], covariance)
+        densities.append(normal.logpdf(X))
+    densities = np.array(densities)
+    assert (densities.argmax(0) == model.labels_).all()
+    # Of each cluster the centre, two orthonormal directions and their variances.
+    n_free = 3 * (d + (d - 1) + (d - 2) + 2) + 1
+    criterion = -2 * densities.max(0).mean() + n_free * np.log(n) / n
+    assert model.objective_ == pytest.approx(criterion, rel=1e-4)
+    assert model.score(X) == pytest.approx(-criterion, rel=1e-4)
+
+
+def test_found_noise_is_the_likeliest():
+    rng = np.random.RandomState(0)
+    for h, n_rest in [(1, 3), (3, 1), (2, 0), (4, 20)]:
+        variances = np.exp(2 * rng.randn(4, h))
+        shares, residual = rng.dirichlet(np.ones(4)), np.exp(rng.randn())
+
+        def cost(b, s=variances, w=shares, residual=residual, n_rest=n_rest):
+            a = s.clip(b, 10 * b)
+            rest = n_rest * (np.log(b) + residual / b)
+            return rest + w @ (np.log(a) + s / a).sum(1)
+
+        found = shared_noise(variances, shares, residual, n_rest)
+        grid = np.exp(np.linspace(-8, 8, 4001))
+        assert cost(found) <= min(map(cost, grid)) + 1e-12
+    assert shared_noise(np.zeros((2, 1)), np.full(2, 0.5), 0.0, 3) == 0
+
+
+def test_penalties_keep_to_their_bounds():
+    X, _ = planted()
+    model = TensorizedAutoencoder(3, random_state=0).fit(X)
+    assert model.latent_dim_ == 2
+    assert_allclose(model.code_penalty_, -0.1)  # 1,600 times as variable as the noise
+    given = TensorizedAutoencoder(3, code_penalty=-0.3, random_state=0).fit(X)
+    assert given.latent_dim_ == 1
+    assert_allclose(given.code_penalty_, np.full((3, 1), -0.3))
+    assert not hasattr(given, "noise_variance_")
+
+
+def test_round_clusters_are_those_of_k_means():
+    X, y = blobs()
+    model = TensorizedAutoencoder(3, random_state=0).fit(X)
+    kmeans = KMeans(3, n_init=10, random_state=0).fit(X)
+    assert adjusted_rand_score(kmeans.labels_, model.labels_) == 1
+    assert_allclose(model.code_penalty_, -np.ones((3, 1)))
+    assert model.transform(X).shape == (180, 1)
+    within = kmeans.inertia_ / X.size
+    assert model.noise_variance_ == pytest.approx(within, rel=1e-4)
+    one_for_all = TensorizedAutoencoder(3, code_penalty=-0.1, random_state=0).fit(X)
+    found, fixed = (adjusted_rand_score(y, m.labels_) for m in (model, one_for_all))
+    assert found > fixed + 0.05
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random", "labels"])
+def test_width_is_found_from_any_start(init):
+    X, y = planted(n=60, h=3)
+    known = np.where(np.arange(len(y)) % 5, -1, y)
+    model = TensorizedAutoencoder(3, init=init, random_state=0).fit(X, known)
+    assert model.latent_dim_ == 3
+    assert model.components_.shape == (3, 3, 8)
+    assert model.get_feature_names_out().shape == (3,)
+    assert adjusted_rand_score(y, model.labels_) == 1
+
+
+@pytest.mark.parametrize("n_features", [1, 2])
+def test_narrow_data_have_a_width(n_features):
+    X, _ = blobs(d=n_features)
+    for width in ("auto", n_features):
+        model = TensorizedAutoencoder(3, latent_dim=width, random_state=0).fit(X)
+        assert 1 <= model.latent_dim_ <= n_features
+        assert np.isfinite(model.objective_)
+
+
+def test_wide_data_start_from_k_means_alone(monkeypatch):
+    starts = []
+    initial_labels = TensorizedAutoencoder._initial_labels
+
+    def counted(self, X, run):
+        starts.append(self.init)
+        return initial_labels(self, X, run)
+
+    monkeypatch.setattr(TensorizedAutoencoder, "_initial_labels", counted)
+    X, _ = planted(n=20, d=10)  # two samples for each cluster and feature
+    TensorizedAutoencoder(3, random_state=0).fit(X)
+    assert starts == []
+    TensorizedAutoencoder(3, init="random", n_init=2, random_state=0).fit(X)
+    TensorizedAutoencoder(3, n_init=1, random_state=0).fit(X[:, :5])
+    TensorizedAutoencoder(3, code_penalty=-0.1, n_init=1, random_state=0).fit(X)
+    assert starts == ["random", "random", "k-means++", "k-means++"]
+
+
+def test_first_minimum_stops_after_the_second_rise():
+    seen = []
+
+    def fit(value):
+        seen.append(value)
+        return LocalPCA(None, None, [], None, 1.0, value, 0)
+
+    assert first_minimum(map(fit, [5, 3, 4, 2, 3, 6, 0])).criterion == 2
+    assert seen == [5, 3, 4, 2, 3, 6]
+
+
 # --- clustering -----------------------------------------------------------------
 
 
@@ -157,7 +282,9 @@ def test_triangle_is_clustered_to_the_optimum():
     # At the optimum two of the 150 points are on the wrong side: an ARI of .96. The
     # true labels have a higher objective, so no search can be expected to find them.
     X, y = datasets.make_triangle(random_state=0)
-    model = TensorizedAutoencoder(3, n_init=10, random_state=0).fit(X)
+    model = TensorizedAutoencoder(
+        3, latent_dim=1, code_penalty=-0.1, n_init=10, random_state=0
+    ).fit(X)
     truth = local_pca(X, y, 3, 1, -0.1, 1, np.random.RandomState(0))[2][0]["loss"]
     assert model.objective_ < truth
     assert adjusted_rand_score(y, model.labels_) >= 0.95
@@ -168,6 +295,18 @@ def test_penguins_with_defaults():
     for seed in range(3):
         model = TensorizedAutoencoder(3, random_state=seed).fit(X)
         assert adjusted_rand_score(y, model.labels_) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("load", "worst"),
+    [(load_iris, 0.85), (load_wine, 0.70), (load_breast_cancer, 0.64)],
+)
+def test_standardised_tables_with_defaults(load, worst):
+    X, y = load(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    for seed in range(3):
+        model = TensorizedAutoencoder(len(set(y)), random_state=seed).fit(X)
+        assert adjusted_rand_score(y, model.labels_) >= worst
 
 
 def test_iris_and_wine():

@@ -58,7 +58,7 @@ class StopBelow(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Look at the epoch."""
         if net.history[-1, self.term] < self.bound:
-            raise StopTraining("tol")
+            raise StopTraining("learned")
 
 
 class CosineDecay(Callback):

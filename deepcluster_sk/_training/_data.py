@@ -37,7 +37,7 @@ class Rows(Dataset):
     def __getstate__(self):
         """As an array, which joblib knows how to share."""
         offset = self.X.data_ptr() % ALIGNMENT
-        return {"X": self.X.cpu().numpy(), "device": self.device, "offset": offset}
+        return {**vars(self), "X": self.X.cpu().numpy(), "offset": offset}
 
     def __sizeof__(self):
         """With the data: what is large Dask sends once, not with every task."""
@@ -45,12 +45,13 @@ class Rows(Dataset):
 
     def __setstate__(self, state):
         # How data lie in memory decides the last digit of a matrix product.
-        X = state["X"]
+        X, offset, device = (state.pop(name) for name in ("X", "offset", "device"))
         memory = np.empty(X.nbytes + ALIGNMENT, dtype=np.uint8)
-        start = (state["offset"] - memory.ctypes.data) % ALIGNMENT
+        start = (offset - memory.ctypes.data) % ALIGNMENT
         copy = memory[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
         copy[:] = X
-        self.__init__(copy, state["device"])
+        self.__init__(copy, device)
+        vars(self).update(state)  # what a method found before its runs
 
     def __getitem__(self, index):
         return self.X.index_select(0, index)

@@ -40,7 +40,7 @@ class Phase:
         without it. A fresh Adam moves every weight by the whole rate at once, which a
         wide network that is already trained is damaged by.
     rows : Rows or None, default=None
-        The rows to train on; None takes the training data. ``index`` then counts them.
+        The rows to train on, which ``index`` then counts; None takes the training data.
 
     Examples
     --------

@@ -120,7 +120,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
         How the autoencoder is trained before clustering. "neighbors" embeds rows by the
         graph of their nearest neighbours and lets the code learn that, beside the
-        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
+        reconstruction; the clustering then has a tenth of ``lr``. "end-to-end"
+        reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
@@ -134,8 +135,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         by reconstruction alone, in [0, 1): they are set to the median of their feature.
         With ``pretraining="layerwise"`` also the share of each layer's inputs.
     pretrain_epochs : int or "auto", default="auto"
-        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
-        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+        Largest number of epochs of the autoencoder before the clustering; for
+        "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
+        steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
@@ -185,7 +187,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         The centres in the embedding.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
-        ("reconstruction", "clustering"); they add up
+        ("neighbors", "reconstruction", "clustering"); they add up
         to the loss. "label_change" is the share of labels that an epoch changed.
     n_iter_ : int
         Number of epochs run, in all phases.
@@ -193,8 +195,9 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     hidden_layer_sizes_ : tuple of int or None
@@ -216,8 +219,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     and averaged over samples. So λ depends neither on the number of features nor on
     the scale of X. The paper sums the squared error over the features.
 
-    Before the clustering the code is whitened, and mapped such that the first
-    clusters are round: see the notes of ``DEC``.
+    For how the first clusters are found, and for the units of the code, see the notes
+    of ``DEC``.
 
     The paper moves the centres after every single sample. Here the same rule is
     added up over a batch whose assignments are made with the centres as they were

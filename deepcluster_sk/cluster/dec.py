@@ -196,11 +196,11 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 class DEC(_BaseDEC):
     """DEC: deep embedded clustering, learning from high-confidence assignments.
 
-    An autoencoder is trained, k-means finds k centres among its codes, and encoder
-    and centres then minimise ``KL(p || q)``: q are soft assignments by a Student t
-    kernel around each centre, p a sharpened copy of them, computed from the whole
-    data every ``update_interval`` epochs [1]_. With ``architecture="conv"`` this is
-    DEC-Conv, with ``companion`` DEC-UCO of [2]_.
+    An autoencoder is trained, k clusters are found, and the encoder and the centres
+    of the clusters in the code then minimise ``KL(p || q)``: q are soft assignments by
+    a Student t kernel around each centre, p a sharpened copy of them, computed from the
+    whole data every ``update_interval`` epochs [1]_. With ``architecture="conv"`` this
+    is DEC-Conv, with ``companion`` DEC-UCO of [2]_.
 
     Parameters
     ----------
@@ -235,7 +235,8 @@ class DEC(_BaseDEC):
     pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
         How the autoencoder is trained before clustering. "neighbors" embeds rows by the
         graph of their nearest neighbours and lets the code learn that, beside the
-        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
+        reconstruction; the clustering then has a tenth of ``lr``. "end-to-end"
+        reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
@@ -248,8 +249,9 @@ class DEC(_BaseDEC):
     update_interval : int, default=1
         Number of epochs between two computations of the target distribution.
     pretrain_epochs : int or "auto", default="auto"
-        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
-        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+        Largest number of epochs of the autoencoder before the clustering; for
+        "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
+        steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
@@ -299,7 +301,7 @@ class DEC(_BaseDEC):
         The centres in the embedding.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
-        ("clustering", "companion"); they add up
+        ("neighbors", "reconstruction", "clustering", "companion"); they add up
         to the loss. "label_change" is the share of labels that two targets differ
         in.
     n_iter_ : int
@@ -308,8 +310,9 @@ class DEC(_BaseDEC):
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     hidden_layer_sizes_ : tuple of int or None
@@ -337,11 +340,20 @@ class DEC(_BaseDEC):
     Neither the origin nor the scale of X matters: the network sees X minus the
     median of each feature, divided by the root mean square of the result.
 
-    Reconstruction determines a code only up to an invertible linear map, but the
+    With ``pretraining="neighbors"`` up to 10,000 rows, drawn at random, are embedded
+    as by UMAP [3]_, without a network. The autoencoder learns that embedding as its
+    code: its squared error, relative to the variance, is the term "neighbors", beside a
+    tenth of the reconstruction. The first clusters are those, out of k-means in several
+    embeddings and of k-means and Gaussian mixtures of the rows, under which rows and
+    graph are most probable. Edges between them are weakened, and the code is in units
+    in which rows are at a mean squared distance of 1 from the mean of their cluster.
+
+    Reconstruction alone determines a code only up to an invertible linear map, but the
     Student t kernel, of fixed width 1 and the same in all directions, depends on it.
-    So the map is chosen before the clustering. The code is whitened (directions that
-    hardly vary are not blown up), and with ``init="mixture"`` it is then mapped such
-    that the pooled covariance of the clusters is nearly half the identity.
+    So with the other ways to pretrain the map is chosen before the clustering. The code
+    is whitened (directions that hardly vary are not blown up), and with
+    ``init="mixture"`` it is then mapped such that the pooled covariance of the clusters
+    is nearly half the identity.
     Self-training sharpens clusters but hardly joins or cuts them, so much depends on
     the first ones: in the code of an autoencoder they are elongated, and k-means cuts
     the longest. The authors start from k-means on the code as it is.
@@ -372,6 +384,8 @@ class DEC(_BaseDEC):
     .. [2] D. J. Trosten, S. Løkse, R. Jenssen and M. Kampffmeyer. Leveraging tensor
        kernels to reduce objective function mismatch in deep clustering. Pattern
        Recognition 149 (2024).
+    .. [3] L. McInnes, J. Healy and J. Melville. UMAP: uniform manifold approximation
+       and projection for dimension reduction. arXiv:1802.03426 (2018).
 
     Examples
     --------
@@ -488,7 +502,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
         How the autoencoder is trained before clustering. "neighbors" embeds rows by the
         graph of their nearest neighbours and lets the code learn that, beside the
-        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
+        reconstruction; the clustering then has a tenth of ``lr``. "end-to-end"
+        reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
@@ -504,8 +519,9 @@ class IDEC(DecoderMixin, _BaseDEC):
     update_interval : int, default=1
         Number of epochs between two computations of the target distribution.
     pretrain_epochs : int or "auto", default="auto"
-        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
-        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+        Largest number of epochs of the autoencoder before the clustering; for
+        "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
+        steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
@@ -555,7 +571,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         The centres in the embedding.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
-        ("clustering", "reconstruction", "companion"); they add up
+        ("neighbors", "reconstruction", "clustering", "companion"); they add up
         to the loss. "label_change" is the share of labels that two targets differ
         in.
     n_iter_ : int
@@ -564,8 +580,9 @@ class IDEC(DecoderMixin, _BaseDEC):
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end.
     hidden_layer_sizes_ : tuple of int or None

@@ -122,8 +122,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         R, as in ``SparseSubspaceClustering``.
     l1_ratio : float, default=0.9
         Share of the first term of "elasticnet", in (0, 1].
-    subspace_weight : float, default=0.1
-        Weight of the self-expression, in [0, inf).
+    subspace_weight : float, default=1.0
+        Weight of the self-expression, in [0, inf). Both terms are relative, so that 1
+        weighs them equally.
     update_interval : int, default=5
         Number of epochs between two self-expressions.
     affinity_mass : float, default=0.9
@@ -185,8 +186,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end, see Notes.
     hidden_layer_sizes_ : tuple of int or None
@@ -269,7 +271,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         alpha=0.1,
         penalty="l1",
         l1_ratio=0.9,
-        subspace_weight=0.1,
+        subspace_weight=1.0,
         update_interval=5,
         affinity_mass=0.9,
         pretrain_epochs=50,

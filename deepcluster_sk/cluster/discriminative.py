@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
-from torch import nn
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
@@ -28,12 +27,12 @@ from deepcluster_sk.losses import (
 from deepcluster_sk.modules import PooledConvAutoencoder, SphericalAutoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._neighbor_graph import (
-    BLOCK_ROWS,
     anchor_edges,
     anchor_mask,
     nearest_neighbors,
 )
 from deepcluster_sk.solvers._spherical_kmeans import (
+    cluster_similarities,
     mean_directions,
     nearest_direction,
     spherical_kmeans,
@@ -177,7 +176,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
         decoder mirrors them. None means two layers for
         "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
-        beyond, at most 512, and (16, 32, 32) for "conv".
+        beyond, at most 512, and a third four times as wide; (16, 32, 32) for "conv".
     architecture : {"mlp", "conv"} or callable, default="mlp"
         The network. "conv" is the small one of [1]_: convolution, ReLU, batch
         normalisation and max-pooling, and upsampling to decode. A callable, such as
@@ -272,8 +271,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
         Eq. 11 of the training data, as a loss, at the end.
     hidden_layer_sizes_ : tuple of int or None
@@ -418,6 +418,11 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             return CONV_RATE if self.architecture == "conv" else DENSE_RATE
         return self.lr
 
+    def _default_layer_sizes(self, n_samples, n_features):
+        sizes = super()._default_layer_sizes(n_samples, n_features)
+        # A wide last layer has room for the many directions of the code.
+        return sizes and (*sizes, 4 * sizes[-1])
+
     def _module_spec(self, n_features):
         architecture = self.architecture
         if architecture == "conv":
@@ -500,12 +505,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             X,
         )
         labels, cosine = nearest_direction(directions, module.centers)
-        member = nn.functional.one_hot(labels, self.n_clusters).to(directions)
-        sizes = member.sum(0).clamp(min=1)
-        between = torch.zeros_like(member.T @ member)
-        for rows in torch.arange(len(labels), device=labels.device).split(BLOCK_ROWS):
-            between += member[rows].T @ (directions[rows] @ directions.T).abs() @ member
-        between /= sizes[:, None] * sizes
+        between = cluster_similarities(directions, labels, self.n_clusters)
         return float(
             -cosine.mean()
             + self.within_weight

@@ -200,7 +200,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
         How the autoencoder is trained before clustering. "neighbors" embeds rows by the
         graph of their nearest neighbours and lets the code learn that, beside the
-        reconstruction; "end-to-end" reconstructs alone. "layerwise" first trains
+        reconstruction; the clustering then has a tenth of ``lr``. "end-to-end"
+        reconstructs alone. "layerwise" first trains
         one layer after the other to undo dropout, each for half of
         ``pretrain_epochs``, as DEC's authors do; a callable ``architecture`` must
         then have the attribute ``stages``.
@@ -214,8 +215,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         set to the median of their feature. The network is to reconstruct them too,
         and to put the row where its cluster is without them.
     pretrain_epochs : int or "auto", default="auto"
-        Epochs of the autoencoder before the clustering. "auto" takes 250 to 600 steps,
-        whatever the number of rows, for "neighbors", and 100 epochs otherwise.
+        Largest number of epochs of the autoencoder before the clustering; for
+        "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
+        steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
     init : {"auto", "mixture", "k-means"}, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
@@ -272,16 +274,17 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         Running average of the number of samples of each cluster in a batch.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each weighted loss term
-        ("reconstruction", "clustering" and "entropy" add up to it), and the number
-        of clusters in use, "n_used".
+        ("neighbors", "reconstruction", "clustering" and "entropy" add up to it), and
+        the number of clusters in use, "n_used".
     n_iter_ : int
         Number of epochs run, in all phases.
     n_epochs_ : dict of str to int
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
         Mean of Eq. 9 (Eq. 12 if ``imbalanced``) over the training data, without gaps,
         at the end.
@@ -299,16 +302,16 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     Notes
     -----
-    The paper starts centroids at random. Here the autoencoder is pretrained to fill
-    gaps in its input, clusters are found in its code (``init``), the centroids start
-    at their means, and the centroid-integration unit starts as a no-op: from random
-    centroids clusters die, and a freshly drawn unit breaks the decoder. Units and
-    first clusters are found on 10,000 rows drawn at random, if there are more.
+    The paper starts centroids at random. Here the autoencoder is pretrained, clusters
+    are found (``init``), the centroids start at the means of their codes, and the
+    centroid-integration unit starts as a no-op: from random centroids clusters die, and
+    a freshly drawn unit breaks the decoder. Units and first clusters are found on
+    10,000 rows drawn at random, if there are more.
 
-    Reconstruction fixes a code up to an invertible linear map only. The map is chosen
-    such that the first clusters are round; see the notes of ``DEC``. The code is then
-    scaled so that samples start at a mean squared distance of 1 from their centroid:
-    the meaning of τ, η1 and η2 does not depend on the data. Nor does the
+    For the first clusters and the map of the code see the notes of ``DEC``; without
+    ``pretraining="neighbors"`` the network is trained to fill gaps in its input. The
+    code is then scaled so that samples start at a mean squared distance of 1 from their
+    centroid: the meaning of τ, η1 and η2 does not depend on the data. Nor does the
     reconstruction error, a mean over features in units of the root mean square of X
     about its medians. The other two terms are as printed.
 

@@ -6,120 +6,33 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.cluster import kmeans_plusplus
-from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, column_or_1d
-from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer, add_noise
-from deepcluster_sk._threads import threads_for
+from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import Criterion
-from deepcluster_sk.losses import simplex_projection
+from deepcluster_sk.cluster._tensorized_parts import (
+    MoveCenters,
+    TensorizedLoss,
+    check_known_labels,
+    check_linearity,
+    first_labels,
+)
+from deepcluster_sk.initialization import kmeans_start
 from deepcluster_sk.modules import build_tensorized_autoencoder
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
-from deepcluster_sk.solvers._local_pca import local_pca, stop_reason
+from deepcluster_sk.solvers._local_pca import (
+    WEAKEST_PENALTY,
+    best_of,
+    best_width,
+    directions_are_certain,
+    local_pca,
+    widths_near,
+)
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
-
-
-class _TensorizedLoss(Criterion):
-    """Eq. 2 for the present assignment S, which each batch then updates.
-
-    S is kept for every training row. As in the authors' code the loss uses S as it
-    was; the new S comes from the same forward pass. Sums of the rows weighted by
-    the new S are gathered on the way, so that the centres cost no second pass.
-
-    Parameters
-    ----------
-    assignment : Tensor of shape (n, k)
-        One-hot rows to start from.
-    n_features : int
-    code_penalty : float
-    update : {"lloyd", "projected", "constrained", "none"}
-    lr : float
-        Step of S, in units of the present mean cost.
-    """
-
-    def __init__(self, assignment, n_features, code_penalty, update, lr):
-        super().__init__()
-        self.code_penalty, self.update, self.lr = code_penalty, update, lr
-        k = assignment.shape[1]
-        if update in ("projected", "constrained"):
-            # A gradient cannot leave a vertex: start half-way to the centre.
-            assignment = 0.5 * assignment + 0.5 / k
-        self.register_buffer("assignment", assignment)
-        self.register_buffer("sums", torch.zeros(k, n_features))
-        self.register_buffer("counts", torch.zeros(k))
-        self.register_buffer("n_changed", torch.zeros((), dtype=torch.long))
-
-    def forward(self, output, x, index):
-        old = self.assignment[index]  # (n, k)
-        cost = output.cost_of(x)  # (n, k)
-        code = -self.code_penalty * output.embedding.square().sum(-1).T
-        return {
-            "reconstruction": (old * (cost - code)).sum(1).mean(),
-            "code": (old * code).sum(1).mean(),
-        }
-
-    def observe(self, output, x, index):
-        """Assign the rows of the batch anew."""
-        old = self.assignment[index]
-        new = self._updated(old, output.cost)
-        self.assignment[index] = new
-        self.sums += new.T @ x
-        self.counts += new.sum(0)
-        self.n_changed += (new.argmax(1) != old.argmax(1)).sum()
-
-    def _updated(self, old, cost):
-        if self.update == "none":
-            return old
-        if self.update == "lloyd":
-            return nn.functional.one_hot(cost.argmin(1), cost.shape[1]).to(old.dtype)
-        # The gradient of the loss in S is the cost; its scale is the data's.
-        step = self.lr * cost / (old * cost).sum(1).mean().abs().clamp(min=1e-12)
-        if self.update == "projected":
-            return simplex_projection(old - step)
-        return torch.softmax(old.clamp(min=1e-30).log() - step, dim=1)
-
-
-class _MoveCenters(Callback):
-    """After each epoch, move the centres to the weighted means; re-seed empty clusters.
-
-    Parameters
-    ----------
-    run : Run
-    """
-
-    def __init__(self, run):
-        self.run = run
-
-    def on_epoch_end(self, net, **kwargs):
-        """Move the centres and start the sums again."""
-        module, loss = net.module_, net.criterion_
-        is_empty = loss.counts < 0.5
-        means = loss.sums / loss.counts.clamp(min=0.5)[:, None]
-        module.centers.copy_(torch.where(is_empty[:, None], module.centers, means))
-        empty = is_empty.nonzero().flatten()
-        if len(empty):
-            self._reseed(empty, module, loss)
-        net.history.record("n_changed", int(loss.n_changed))
-        net.history.record("hardness", float(loss.assignment.max(1).values.mean()))
-        for buffer in (loss.sums, loss.counts, loss.n_changed):
-            buffer.zero_()
-
-    def _reseed(self, empty, module, loss):
-        """Move each empty cluster to one of the rows that are fitted worst."""
-        cost = self.run.apply(lambda x: module.choose(x)[1])
-        rows = rows_to_reseed_from(cost, len(empty))
-        module.centers[empty] = self.run.rows[rows]
-        loss.assignment[rows] = 0
-        loss.assignment[rows, empty] = 1
-        self.run.n_reseeded += len(empty)
 
 
 class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
@@ -137,8 +50,10 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     ----------
     n_clusters : int, default=8
         Number of clusters, at least 1 and at most the number of samples.
-    latent_dim : int, default=1
+    latent_dim : int or "auto", default="auto"
         Width of the code. For linear autoencoders at most the number of features.
+        "auto" is the width of lowest Bayesian information criterion where penalties
+        are found, and 1 elsewhere.
     hidden_layer_sizes : array-like of int or None, default=None
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
         decoder mirrors them. None means () for "mlp", that is, linear
@@ -149,11 +64,13 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows; it may not have buffers.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
-    code_penalty : float, default=-0.1
+    code_penalty : float or "auto", default="auto"
         λ of Eq. 2, in [-1, 1]. Negative values hold the samples of a cluster near
         its centre: 0 ignores how far they spread along the code, -1 makes the
         linear case k-means. Positive values are for linear autoencoders only; the
-        objective of others would have no lower bound.
+        objective of others would have no lower bound. "auto" lets the exact solver
+        find the penalty of each direction, between -1 and -0.1, by the likelihood
+        (see Notes); the other solver takes -0.1, the paper's.
     solver : {"auto", "exact", "gradient"}, default="auto"
         "exact" alternates the best assignment with means and principal directions
         (Theorem 2.2), for linear autoencoders and ``assignment="lloyd"``;
@@ -184,7 +101,10 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         called as ``optimizer(parameters, lr=lr)``.
     n_init : "auto" or int, default="auto"
         Number of runs from different seeds; the one of lowest objective is kept.
-        "auto" makes 10 with the exact solver and 1 with the other.
+        "auto" makes 10 with the exact solver and 1 with the other. Where penalties
+        are found and ``init="k-means++"``, each is compared with a run from the
+        clusters of k-means; where there are fewer than 3.7 samples for each cluster
+        and feature, that is the only one.
     tol : float, default=1e-4
         Training stops when the mean loss of the last epochs, a fifth of those so
         far and at least 10, is below that of as many before by less than this
@@ -214,22 +134,32 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
         The centres C_j. Unlike those of methods with one embedding they live in
         the space of X: in its own code every centre is near zero.
-    components_ : ndarray of shape (n_clusters, latent_dim, n_features), float32
+    components_ : ndarray of shape (n_clusters, latent_dim_, n_features), float32
         For linear autoencoders, the orthonormal rows of each encoder U_j.
+    latent_dim_ : int
+        Width of the code.
+    code_penalty_ : ndarray of shape (n_clusters, latent_dim_), float32
+        λ of each direction of each cluster.
+    noise_variance_ : float
+        Where penalties are found, the variance of all clusters outside of their
+        directions.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term
-        ("reconstruction" and "code" add up to it), the number of changed labels,
-        and "hardness", the mean of the largest entry of each row of S.
+        ("reconstruction" and "code" add up to it, with "log_determinant" where
+        penalties are found), the number of changed labels, and, of the gradient
+        solver, "hardness", the mean of the largest entry of each row of S.
     n_iter_ : int
         Number of epochs or sweeps run.
     n_epochs_ : dict of str to int
         Number of epochs, or sweeps, of each phase; their sum is ``n_iter_``.
     stop_reason_ : dict of str to str
         Why each phase ended: "max_epochs" or "max_iter" (it had all that it was
-        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "solved"
-        (it is a closed form) or "callback" (one of ``callbacks`` ended it).
+        allowed), "tol" (what ``tol`` bounds), "unchanged" (no label changed), "learned"
+        (the error of the code is small), "solved" (it is a closed form) or "callback"
+        (one of ``callbacks`` ended it).
     objective_ : float
-        Objective per training sample at the end.
+        Objective per training sample at the end. Where penalties are found it is the
+        Bayesian information criterion, over the number of samples.
     hidden_layer_sizes_ : tuple of int or None
         The widths or channels of the hidden layers; None for those of a callable
         ``architecture``, and where the module has its own.
@@ -254,6 +184,27 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     λ = -0.1. With λ >= 0 nothing holds a sample near its centre along the
     principal direction, and overlapping clusters are confused.
 
+    The bracket with λ < 0 is the exponent of a Gaussian whose variance along the
+    directions of a cluster is ``-1 / λ`` times that of the noise around them
+    (section 4). One λ for all data is therefore wrong for most: with -0.1 round
+    clusters are cut into pieces, as if each was ten times as long as it is wide.
+    ``code_penalty="auto"`` gives each direction the variance that its cluster has
+    along it, and keeps the determinant of the Gaussian, which the paper leaves out:
+    without it wide clusters would take samples from narrow ones. The objective is
+    then minus twice the logarithm of the likelihood; the noise is the same
+    everywhere and clusters count as equally large. This is a mixture of
+    probabilistic principal components [2]_, fitted by assignments that are hard.
+    No λ comes nearer to zero than -0.1. Without a bound on the ratio of variances
+    the likelihood of real data is highest where clusters cross at one place [3]_.
+    The width of the code is first chosen for clusters that start from k-means, among
+    0, 1, 2, 3, 4, 6, 8, 12, 16 and so on and those next to the best; each run then
+    compares it with the widths next to it. Where no direction is worth its parameters
+    the code has width 1 and all λ are -1, which is k-means.
+
+    Directions are estimated from the samples of a cluster. With fewer than 3.7 for each
+    feature the covariance of pure noise has eigenvalues more than ten times apart, and
+    of several starts the likelihood would prefer the one that fits noise best.
+
     An empty cluster is re-seeded from the sample that is fitted worst, and a
     ``ClusterCollapseWarning`` says so if the gradient solver had to.
 
@@ -261,6 +212,11 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     ----------
     .. [1] P. Esser, S. Mukherjee, M. Sabanayagam and D. Ghoshdastidar. Improved
        representation learning through tensorized autoencoders. AISTATS 2023.
+    .. [2] M. E. Tipping and C. M. Bishop. Mixtures of probabilistic principal
+       component analyzers. Neural Computation 11 (1999).
+    .. [3] L. A. García-Escudero, A. Gordaliza, C. Matrán and A. Mayo-Iscar. A
+       general trimming approach to robust cluster analysis. Annals of Statistics 36
+       (2008).
 
     Examples
     --------
@@ -278,7 +234,14 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
-        "code_penalty": [Interval(numbers.Real, -1, 1, closed="both")],
+        "latent_dim": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "code_penalty": [
+            Interval(numbers.Real, -1, 1, closed="both"),
+            StrOptions({"auto"}),
+        ],
         "solver": [StrOptions({"auto", "exact", "gradient"})],
         "assignment": [StrOptions({"lloyd", "projected", "constrained"})],
         "assignment_lr": [Interval(numbers.Real, 0, None, closed="neither")],
@@ -294,11 +257,11 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         self,
         n_clusters=8,
         *,
-        latent_dim=1,
+        latent_dim="auto",
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
-        code_penalty=-0.1,
+        code_penalty="auto",
         solver="auto",
         assignment="lloyd",
         assignment_lr=0.25,
@@ -358,6 +321,18 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             return self._is_linear() and self.assignment == "lloyd"
         return self.solver == "exact"
 
+    def _finds_penalty(self):
+        return self.code_penalty == "auto" and self._uses_exact_solver()
+
+    def _given_penalty(self):
+        return WEAKEST_PENALTY if self.code_penalty == "auto" else self.code_penalty
+
+    def _width(self):
+        """Width of the code, 1 while it is to be found."""
+        if self.latent_dim == "auto":
+            return getattr(self, "latent_dim_", 1)
+        return self.latent_dim
+
     def _n_runs(self):
         if self.n_init == "auto":
             return 10 if self._uses_exact_solver() else 1
@@ -370,61 +345,21 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         return build_tensorized_autoencoder, {
             "n_clusters": self.n_clusters,
             "n_features": n_features,
-            "latent_dim": self.latent_dim,
+            "latent_dim": self._width(),
             "architecture": self.architecture,
             "hidden_layer_sizes": self._hidden(),
             "image_shape": self.image_shape,
-            "code_penalty": self.code_penalty,
+            "code_penalty": self._given_penalty(),
         }
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
-        name = type(self).__name__
-        if self._is_linear():
-            if self.latent_dim > X.shape[1]:
-                raise ValueError(
-                    f"latent_dim={self.latent_dim} of {name} must be at most "
-                    f"n_features={X.shape[1]} for linear autoencoders."
-                )
-        elif self.code_penalty > 0:
-            raise ValueError(
-                f"code_penalty={self.code_penalty} of {name} must be at most 0 for "
-                "autoencoders that are not linear: larger codes would lower the "
-                "objective for ever."
-            )
-        if self.solver == "exact" and not (
-            self._is_linear() and self.assignment == "lloyd"
-        ):
-            raise ValueError(
-                f"solver='exact' of {name} needs linear autoencoders "
-                "(architecture='mlp', hidden_layer_sizes=()) and assignment='lloyd'. "
-                f"Got architecture={self.architecture!r}, "
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, "
-                f"assignment={self.assignment!r}; use solver='gradient'."
-            )
+        penalty, n_features = self._given_penalty(), X.shape[1]
+        check_linearity(self, self._is_linear(), self._width(), penalty, n_features)
         return X
 
     def _validate_target(self, X, y):
-        """Codes 0..k-1 of the known labels, -1 elsewhere; only init='labels' asks."""
-        if self.init != "labels":
-            return None
-        if y is None:
-            raise ValueError(
-                f"init='labels' of {type(self).__name__} needs y: known labels, -1 for "
-                "unknown ones, at least one known sample a cluster."
-            )
-        y = column_or_1d(y)
-        check_consistent_length(X, y)
-        known = y != -1
-        classes, codes = np.unique(y[known], return_inverse=True)
-        if len(classes) != self.n_clusters:
-            raise ValueError(
-                f"init='labels' needs known samples of n_clusters={self.n_clusters} "
-                f"classes; y has {len(classes)} besides -1 (unknown)."
-            )
-        labels = np.full(len(y), -1)
-        labels[known] = codes
-        return labels
+        return check_known_labels(self, X, y) if self.init == "labels" else None
 
     # --- fit ------------------------------------------------------------------
 
@@ -454,15 +389,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         return super().fit(X, y)
 
     def _initial_labels(self, X, run):
-        if self.init == "random":
-            return run.random_state.randint(self.n_clusters, size=len(X))
-        if self.init == "labels":
-            seeds = [X[run.y == j].mean(0) for j in range(self.n_clusters)]
-        else:
-            seeds, _ = kmeans_plusplus(
-                X, self.n_clusters, random_state=run.random_state
-            )
-        return pairwise_distances_argmin(X, np.asarray(seeds))
+        return first_labels(X, self.n_clusters, self.init, run.y, run.random_state)
 
     def _optimize(self, run):
         if self._uses_exact_solver():
@@ -470,60 +397,81 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         else:
             super()._optimize(run)
 
-    def _solve(self, run):
-        """Solve in closed form: local principal components (Theorem 2.2)."""
+    def _preparation_work(self, X):
+        return X.size * X.shape[1] if self._finds_penalty() else 0
+
+    def _prepare(self, X):
+        """Validated data, with what k-means makes of them where penalties are found."""
+        rows = super()._prepare(X)
+        if self._finds_penalty():
+            # Squares of large values do not fit into float32.
+            X, chance = X.astype(np.float64), np.random.RandomState(0)
+            labels = kmeans_start(torch.from_numpy(X), self.n_clusters, chance)[1]
+            fit = partial(self._local_pca, X, labels, chance)
+            rows.from_kmeans = best_width(fit, self.latent_dim, X.shape[1])
+        return rows
+
+    def _local_pca(self, X, labels, random_state, width):
+        how = self.code_penalty, self.max_epochs, random_state, self._verbosity()
+        return local_pca(X, labels, self.n_clusters, width, *how)
+
+    def _fits(self, run):
+        """Solutions of a run, in closed form: local principal components."""
         X = run.rows.X.cpu().numpy().astype(np.float64)
-        with threads_for(X.size * X.shape[1]):
-            centers, bases, history = local_pca(
-                X,
-                self._initial_labels(X, run),
-                self.n_clusters,
-                self.latent_dim,
-                self.code_penalty,
-                self.max_epochs,
-                run.random_state,
-                self._verbosity(),
-            )
-        with torch.no_grad():
-            run.module.centers.copy_(torch.from_numpy(centers))
-            run.module.stack.weight.copy_(torch.from_numpy(bases.copy()))
-        run.record(
-            [
-                {"phase": "sweep", "epoch": epoch, **row}
-                for epoch, row in enumerate(history, start=1)
-            ],
-            stop_reason(history),
-        )
+        widths = [self._width()]
+        if self._finds_penalty():
+            from_kmeans = run.rows.from_kmeans
+            if self.latent_dim == "auto":
+                widths = widths_near(from_kmeans.n_components, X.shape[1])
+            if self.init == "k-means++":
+                yield from_kmeans
+                if not directions_are_certain(*X.shape, self.n_clusters):
+                    return
+        labels = self._initial_labels(X, run)
+        for width in widths:
+            yield self._local_pca(X, labels, run.random_state, width)
+
+    def _solve(self, run):
+        """Solve in closed form (Theorem 2.2)."""
+        X = run.rows.X
+        with threads_for(X.numel() * X.shape[1]):
+            found = best_of(self._fits(run))
+        run.module.set_projections(found.centers, found.bases)
+        run.net.row_work_ = multiplications(run.module, X.shape[1])  # of this width
+        if self._finds_penalty():
+            constant = found.criterion - found.history[-1]["loss"]
+            run.module.set_density(found.code_penalty, found.noise_variance, constant)
+        sweeps = enumerate(found.history, start=1)
+        history = [{"phase": "sweep", "epoch": i, **row} for i, row in sweeps]
+        run.record(history, found.stop_reason)
 
     def _phases(self, run):
         X = run.rows.X
         # Squares of large values do not fit into float32.
         labels = self._initial_labels(X.cpu().numpy().astype(np.float64), run)
-        one_hot = torch.zeros(len(X), self.n_clusters, device=X.device)
-        one_hot[torch.arange(len(X)), torch.from_numpy(labels).long()] = 1
+        labels = torch.from_numpy(labels).long()
+        one_hot = nn.functional.one_hot(labels, self.n_clusters).to(X)
         counts = one_hot.sum(0)[:, None].clamp(min=1)
         run.module.centers.copy_(one_hot.T @ X / counts)
-        loss = partial(
-            _TensorizedLoss,
-            one_hot,
-            X.shape[1],
-            self.code_penalty,
-            lr=self.assignment_lr,
-        )
+        start = one_hot, X.shape[1], self._given_penalty()
+        loss = partial(TensorizedLoss, *start, lr=self.assignment_lr)
         corrupt = partial(add_noise, self.noise_std) if self.noise_std else None
-        yield Phase(
-            "pretrain", loss(update="none"), self.pretrain_epochs, corrupt=corrupt
-        )
+        waiting = loss(update="none")
+        yield Phase("pretrain", waiting, self.pretrain_epochs, corrupt=corrupt)
         yield Phase(
             "tensorized",
             loss(update=self.assignment),
             self.max_epochs,
-            callbacks=[_MoveCenters(run), StopOnPlateau(self.tol)],
+            callbacks=[MoveCenters(run), StopOnPlateau(self.tol)],
             corrupt=corrupt,
         )
 
     def _keep(self, run):
         super()._keep(run)
+        self.code_penalty_ = run.module.code_penalty.cpu().numpy().copy()
+        self.latent_dim_ = self._n_features_out = self.code_penalty_.shape[1]
+        if self._finds_penalty():
+            self.noise_variance_ = float(run.module.deviation) ** 2
         if self._is_linear():
             with torch.no_grad():
                 self.components_ = run.module.stack.basis().cpu().numpy()

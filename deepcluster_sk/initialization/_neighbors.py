@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -179,8 +180,8 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):
     Returns
     -------
     code : ndarray of shape (n, h), float32
-        With mean 0; rows are at a mean squared distance of 1 from the mean of their
-        cluster.
+        Rows are at a mean squared distance of 1 from the mean of their cluster or,
+        where there are no clusters or they have no extent, from the mean of all.
     labels : ndarray of shape (n,) or None
         Clusters by size, the largest first.
     """
@@ -190,7 +191,8 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):
         labels = None if n_clusters is None else np.arange(n) % n_clusters
         return code - code.mean(0), labels
     n_neighbors = min(n_neighbors, n - 1)
-    with threads_for(n * X.numel()):
+    X = X.cpu().double().numpy()
+    with threads_for(n * X.size):
         W = fuzzy_neighbor_graph(X, n_neighbors)
     S = shared_neighbor_graph(W)
     width = max(latent_dim, max(WIDTHS))
@@ -203,13 +205,13 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):
         _embedding(S, start[:, :h], EMBEDDING_EPOCHS, random_state) for h in WIDTHS
     ]
     labels, embedding = _best_clusters(
-        X.cpu().double().numpy(), W, embeddings, n_clusters, n_neighbors, random_state
+        X, W, embeddings, n_clusters, n_neighbors, random_state
     )
     labels = renumbered(labels, order_of_clusters(labels, n_clusters))
     edges = S.tocoo()
     i, j = edges.coords
     weight = np.where(labels[i] == labels[j], 1, ACROSS)
-    S = type(S)((edges.data * weight, (i, j)), S.shape)
+    S = sparse.csr_array((edges.data * weight, (i, j)), S.shape)
     wide = np.zeros((n, latent_dim))
     shared = min(latent_dim, embedding.shape[1])
     wide[:, :shared] = embedding[:, :shared]
@@ -225,7 +227,7 @@ def _embedding(S, start, n_epochs, random_state):
 
 
 def _best_clusters(X, W, embeddings, n_clusters, n_neighbors, random_state):
-    """The most probable partition, and the embedding that it resembles most."""
+    """The most probable partition, and the embedding of the most probable own one."""
 
     def kmeans(Z, n_init=20):
         model = KMeans(n_clusters, n_init=n_init, random_state=random_state)
@@ -233,7 +235,8 @@ def _best_clusters(X, W, embeddings, n_clusters, n_neighbors, random_state):
 
     components = min(N_COMPONENTS, *X.shape)
     with ignored_warnings(ConvergenceWarning):  # fewer distinct rows than clusters
-        P = PCA(components, random_state=random_state).fit_transform(X)
+        with np.errstate(invalid="ignore"):  # shares of the variance, where it is zero
+            P = PCA(components, random_state=random_state).fit_transform(X)
         found = [kmeans(Z) for Z in embeddings]
         member = [np.eye(n_clusters)[labels] for labels in found]
         agreed = kmeans(np.hstack(member))
@@ -241,8 +244,8 @@ def _best_clusters(X, W, embeddings, n_clusters, n_neighbors, random_state):
         if P.var(0).sum() >= EXPLAINED * X.var(0).sum():
             candidates += _mixture_labels(P, n_clusters, random_state)
     best = best_partition(candidates, P, W, n_clusters, n_neighbors)
-    nearest = best_partition(found, P, W, n_clusters, n_neighbors)
-    return candidates[best], embeddings[nearest]
+    own = best_partition(found, P, W, n_clusters, n_neighbors)
+    return candidates[best], embeddings[own]
 
 
 def _mixture_labels(P, n_clusters, random_state):
@@ -277,4 +280,7 @@ def _moved_apart(code, labels, n_clusters):
         if (squared.argmin(1) == labels).mean() >= OWN_SHARE:
             break
     spread = squared[np.arange(len(labels)), labels].mean() ** 0.5
-    return moved / np.float32(max(spread, 1e-6))
+    whole = np.square(moved).sum(1).mean() ** 0.5
+    if not spread > 1e-3 * whole:  # as with as many clusters as rows
+        spread = whole
+    return moved / (spread if spread > 0 else 1)

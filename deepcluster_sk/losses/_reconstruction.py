@@ -44,8 +44,8 @@ def tensorized_cost(embedding, reconstruction, x, code_penalty):
         Reconstructions, centres added back.
     x : Tensor of shape (n, d)
         What should have been reconstructed.
-    code_penalty : float
-        λ; the paper's experiments use -0.1.
+    code_penalty : float or Tensor of shape (k, h)
+        λ, of all or of each direction; the paper's experiments use -0.1.
 
     Returns
     -------
@@ -67,7 +67,11 @@ def tensorized_cost(embedding, reconstruction, x, code_penalty):
     tensor([[5.4000]])
     """
     error = (x - reconstruction).square().sum(-1)
-    return (error - code_penalty * embedding.square().sum(-1)).T
+    if isinstance(code_penalty, torch.Tensor):
+        code = (code_penalty[:, None] * embedding.square()).sum(-1)
+    else:
+        code = code_penalty * embedding.square().sum(-1)
+    return (error - code).T
 
 
 def simplex_projection(x):

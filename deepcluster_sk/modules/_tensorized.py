@@ -222,8 +222,8 @@ class TensorizedOutput:
         Codes by every cluster.
     reconstruction : Tensor of shape (k, n, d)
         Reconstructions by every cluster.
-    code_penalty : float
-        λ of Eq. 2.
+    code_penalty : float or Tensor of shape (k, h)
+        λ of Eq. 2, of all or of each direction.
 
     Attributes
     ----------
@@ -258,32 +258,69 @@ class TensorizedModule(nn.Module):
 
     Parameters
     ----------
-    n_clusters, n_features : int
-        Number k of clusters and width d of a row.
+    n_clusters, n_features, latent_dim : int
+        Number k of clusters, and widths d of a row and h of a code.
     stack : torch.nn.Module
         The k autoencoders: ``encode``, ``decode`` and ``forward`` on ``(k, n, .)``.
     code_penalty : float
-        λ of Eq. 2.
+        λ of Eq. 2, until ``set_density`` gives each direction its own.
 
     Examples
     --------
     >>> import torch
     >>> from deepcluster_sk.modules import StackedProjection, TensorizedModule
-    >>> module = TensorizedModule(3, 4, StackedProjection(3, 4, 2), code_penalty=-0.5)
+    >>> module = TensorizedModule(3, 4, 2, StackedProjection(3, 4, 2), -0.5)
     >>> labels, cost, code, reconstruction = module.choose(torch.randn(5, 4))
     >>> labels.shape, code.shape
     (torch.Size([5]), torch.Size([5, 2]))
     """
 
-    def __init__(self, n_clusters, n_features, stack, code_penalty):
+    def __init__(self, n_clusters, n_features, latent_dim, stack, code_penalty):
         super().__init__()
         self.stack = stack
-        self.code_penalty = code_penalty
         self.register_buffer("centers", torch.zeros(n_clusters, n_features))
+        self.register_buffer(
+            "code_penalty", torch.full((n_clusters, latent_dim), float(code_penalty))
+        )
+        # Of the noise, the unit of the cost where clusters are densities.
+        self.register_buffer("deviation", torch.ones(()))
+        self.register_buffer("log_determinant", torch.zeros(n_clusters))
+
+    @torch.no_grad()
+    def set_projections(self, centers, bases):
+        """Give each cluster a centre and orthonormal directions, ``(k, h, d)``."""
+        self.centers.copy_(torch.from_numpy(centers))
+        k, h, d = bases.shape
+        if h != self.code_penalty.shape[1]:  # the width was found
+            self.stack = StackedProjection(k, d, h).to(self.centers)
+            self.code_penalty = self.code_penalty[:, :1].repeat(1, h)
+        self.stack.weight.copy_(torch.from_numpy(bases.copy()))
+
+    @torch.no_grad()
+    def set_density(self, code_penalty, noise_variance, constant):
+        """Make the cost of a row minus twice the logarithm of a Gaussian density.
+
+        Parameters
+        ----------
+        code_penalty : ndarray of shape (k, h), float64
+            λ of each direction, below 0: the variance along it is
+            ``-noise_variance / λ``.
+        noise_variance : float
+            Variance along all other directions.
+        constant : float
+            Added to the cost.
+        """
+        penalty = torch.from_numpy(code_penalty)
+        self.code_penalty.copy_(penalty)
+        self.deviation.fill_(noise_variance**0.5)
+        n_features = self.centers.shape[1]
+        shape = n_features * math.log(2 * math.pi * noise_variance)
+        self.log_determinant.copy_(shape - (-penalty).log().sum(1) + constant)
 
     def reorder_clusters(self, order):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
-        reorder(order, self.centers, *self.stack.parameters())
+        of_clusters = self.centers, self.code_penalty, self.log_determinant
+        reorder(order, *of_clusters, *self.stack.parameters())
 
     def forward(self, x):
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
@@ -294,7 +331,12 @@ class TensorizedModule(nn.Module):
     def choose(self, x):
         """Chosen cluster and its cost, code and reconstruction for each row."""
         output = self(x)
-        cost, label = output.cost_of(x).min(1)  # (n,)
+        # Squares of large values do not fit into float32: units come first.
+        units = (
+            v / self.deviation for v in (output.embedding, output.reconstruction, x)
+        )
+        cost = tensorized_cost(*units, self.code_penalty) + self.log_determinant
+        cost, label = cost.min(1)  # (n,)
         rows = torch.arange(len(x), device=x.device)
         return (
             label,
@@ -354,4 +396,4 @@ def build_tensorized_autoencoder(
             image_shape,
         )
         stack = StackedModule(n_clusters, build)
-    return TensorizedModule(n_clusters, n_features, stack, code_penalty)
+    return TensorizedModule(n_clusters, n_features, latent_dim, stack, code_penalty)

@@ -4,7 +4,13 @@ By Theorem 2.2 of Esser et al. (2023) the optimum of the linear case for a given
 assignment is known: centres are means, encoders the leading eigenvectors of each
 cluster's covariance. Alternating that with the best assignment is a Lloyd
 iteration; for ``code_penalty <= 0`` neither half-step raises the objective.
+
+With ``code_penalty="auto"`` the penalties are found too, as those of the Gaussian
+mixture that section 4 of the paper compares the method with.
 """
+
+from itertools import takewhile
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -14,6 +20,40 @@ from deepcluster_sk.solvers._progress import PhaseBar
 
 # Below this size a dense factorisation is faster than Lanczos iterations.
 DENSE_SIZE = 400
+# Penalties are not found nearer to zero than this, the paper's choice: a direction
+# counts as at most ten times as variable as the rest. Without a bound on the ratio
+# of variances the likelihood prefers clusters that cross to clusters that are apart.
+WEAKEST_PENALTY = -0.1
+# Noise is not found below this share of the variance of X: what float32 can tell.
+SMALLEST_NOISE = 1e-14
+# Widths of the code that are compared, each with those next to it.
+WIDTHS = [0, 1, 2, 3, 4, *(w << i for i in range(1, 32) for w in (3, 4))]
+# Samples a cluster and feature below which directions fit noise. The covariance of pure
+# noise then has eigenvalues more than ten times apart, the bound of the penalties:
+# ((1 + r) / (1 - r))² with r² the features a sample.
+FEWEST_SAMPLES = 3.7
+
+
+class LocalPCA(NamedTuple):
+    """Clusters, each with a centre and directions of its own.
+
+    The cost of a row under a cluster is
+    ``||r||² - sum_l (1 + code_penalty_l) (u_l r)²`` over ``noise_variance``, plus
+    ``-sum_l log -code_penalty_l`` where penalties were found.
+    """
+
+    centers: np.ndarray  # (k, d)
+    bases: np.ndarray  # (k, h, d)
+    history: list
+    code_penalty: np.ndarray  # (k, h)
+    noise_variance: float  # 1 where penalties were given
+    criterion: float  # to compare fits of the same data by: less is better
+    n_components: int  # as asked for: with 0 there is a direction of penalty -1
+
+    @property
+    def stop_reason(self):
+        """Why the sweeps ended."""
+        return stop_reason(self.history)
 
 
 def leading_directions(R, n_components, random_state):
@@ -53,28 +93,66 @@ def leading_directions(R, n_components, random_state):
 def projection_cost(X, centers, bases, code_penalty):
     """Cost of every row under every cluster, for orthonormal encoders.
 
-    With ``U Uᵀ = I`` the bracket of Eq. 3 is ``||r||² - (1 + code_penalty) ||U r||²``,
-    ``r = x - C_j``.
+    With ``U Uᵀ = I`` the bracket of Eq. 3 is ``||r||² - ||U r||²``, the residual, plus
+    ``-code_penalty ||U r||²``, the code, ``r = x - C_j``.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
     centers : ndarray of shape (k, d)
     bases : ndarray of shape (k, h, d)
-    code_penalty : float
+    code_penalty : ndarray of shape (k, h)
+        λ of each direction.
 
     Returns
     -------
-    distance, energy : ndarrays of shape (n, k)
-        ``||r||²`` and ``||U r||²``; the cost is their combination.
+    residual, code : ndarrays of shape (n, k)
+        The cost is their sum.
     """
-    distance = np.empty((len(X), len(centers)))
-    energy = np.empty_like(distance)
+    residual = np.empty((len(X), len(centers)))
+    code = np.empty_like(residual)
     for j, (center, basis) in enumerate(zip(centers, bases, strict=True)):
         R = X - center
-        distance[:, j] = np.einsum("nd,nd->n", R, R)
-        energy[:, j] = np.square(R @ basis.T).sum(1)
-    return distance, energy
+        energy = np.square(R @ basis.T)
+        residual[:, j] = np.einsum("nd,nd->n", R, R) - energy.sum(1)
+        code[:, j] = -energy @ code_penalty[j]
+    return residual, code
+
+
+def shared_noise(variances, shares, residual, n_rest):
+    """Likeliest noise, where directions vary as much, or up to ten times as much.
+
+    The cost of a noise b is ``n_rest (log b + residual / b)`` plus, for each direction
+    of variance s, its share of the rows times ``log a + s / a``, a being s clipped to
+    ``[b, -b / WEAKEST_PENALTY]``. Its derivative in log b, ``g(b) / b``, changes its
+    sign once.
+
+    Parameters
+    ----------
+    variances : ndarray of shape (k, h)
+        Of the directions.
+    shares : ndarray of shape (k,)
+        Share of the rows that each cluster has.
+    residual : float
+        Mean variance of the remaining directions.
+    n_rest : int
+        Their number, ``d - h``.
+
+    Returns
+    -------
+    b : float
+    """
+    s, w = variances.ravel(), np.repeat(shares, variances.shape[1])
+    low = -WEAKEST_PENALTY * s
+    # g is linear between the values at which a direction meets a bound.
+    knots = np.sort(np.concatenate([low, s, [0, residual]]))
+    g = n_rest * (knots - residual)
+    g += np.minimum(knots[:, None] - low, 0) @ w + np.maximum(knots[:, None] - s, 0) @ w
+    right = np.searchsorted(g, 0)
+    if right in (0, len(g)):
+        return knots[max(right - 1, 0)]
+    left = right - 1
+    return knots[left] - g[left] * (knots[right] - knots[left]) / (g[right] - g[left])
 
 
 def reseed_empty(labels, cost, n_clusters):
@@ -129,8 +207,11 @@ def local_pca(
         The assignment to start from.
     n_clusters, n_components : int
         Numbers k of clusters and h of directions.
-    code_penalty : float
-        λ in [-1, 1].
+    code_penalty : float or "auto"
+        λ in [-1, 1]. "auto" finds that of each direction together with the clusters:
+        minus the ratio of the noise, the variance outside of the directions, to the
+        variance along it. The cost then is minus twice the logarithm of the density
+        of a Gaussian. With 0 directions there is one of penalty -1, which is k-means.
     max_iter : int
         Largest number of sweeps.
     random_state : RandomState
@@ -139,56 +220,131 @@ def local_pca(
 
     Returns
     -------
-    centers : ndarray of shape (k, d)
-    bases : ndarray of shape (k, h, d)
-    history : list of dict
-        Objective per row, its terms and the number of changed labels, a sweep.
+    found : LocalPCA
+        ``history`` has the objective per row, its terms and the number of changed
+        labels, a sweep. ``criterion`` is the objective; with "auto" it is the Bayesian
+        information criterion per row, by which different h can be compared.
     """
     n, d = X.shape
+    h = max(n_components, 1)
     offset = X.mean(0)
     X = X - offset
     labels = labels.copy()
     centers = np.zeros((n_clusters, d))
-    bases = np.zeros((n_clusters, n_components, d))
-    bases[:] = np.eye(n_components, d)
+    bases = np.zeros((n_clusters, h, d))
+    bases[:] = np.eye(h, d)
+    find = code_penalty == "auto"
+    penalties = np.full((n_clusters, h), -1.0 if find else code_penalty)
+    noise, determinant = 1.0, np.zeros(n_clusters)
+    variances, total = np.zeros((n_clusters, h)), np.zeros(n_clusters)
     history = []
     bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
     rows = np.arange(n)
     cost = np.square(X).sum(1)
     tie = 1e-12 * cost.mean()
+    floor = SMALLEST_NOISE * cost.mean() / d if cost.any() else 1.0
     for _ in range(max_iter):
         reseed_empty(labels, cost, n_clusters)
         for j in range(n_clusters):
             members = X[labels == j]
             if len(members):
                 centers[j] = members.mean(0)
-                bases[j] = leading_directions(
-                    members - centers[j], n_components, random_state
-                )
-        distance, energy = projection_cost(X, centers, bases, code_penalty)
-        costs = distance - (1 + code_penalty) * energy
+                R = members - centers[j]
+                bases[j] = leading_directions(R, h, random_state)
+                total[j] = np.square(R).sum()
+                variances[j] = np.square(R @ bases[j].T).mean(0)
+        if find:
+            shares = np.bincount(labels, minlength=n_clusters) / n
+            if n_components:
+                rest = max(total.sum() / n - shares @ variances.sum(1), 0.0)
+                rest = rest / (d - h) if h < d else 0.0
+                noise = max(shared_noise(variances, shares, rest, d - h), floor)
+                penalties = -noise / variances.clip(noise, -noise / WEAKEST_PENALTY)
+            else:
+                noise = max(total.sum() / n / d, floor)
+            determinant = d * np.log(2 * np.pi * noise) - np.log(-penalties).sum(1)
+        residual, code = projection_cost(X, centers, bases, penalties)
+        costs = residual + code
+        if find:
+            costs += noise * determinant
         new = costs.argmin(1)
         # A tie, up to rounding, goes to the cluster the row is in, or duplicates
         # swap for ever.
         stay = costs[rows, labels] <= costs[rows, new] + tie
         new[stay] = labels[stay]
         n_changed = int((new != labels).sum())
-        labels, cost = new, costs[rows, new]
-        history.append(
-            {
-                "loss": cost.mean(),
-                "reconstruction": (distance - energy)[rows, labels].mean(),
-                "code": -code_penalty * energy[rows, labels].mean(),
-                "n_changed": n_changed,
-            }
-        )
+        labels, cost = new, residual[rows, new] + code[rows, new]
+        terms = {
+            "reconstruction": residual[rows, labels].mean() / noise,
+            "code": code[rows, labels].mean() / noise,
+        }
+        if find:
+            terms["log_determinant"] = determinant[labels].mean()
+        history.append({"loss": sum(terms.values()), **terms, "n_changed": n_changed})
         bar.update()
         bar.show(history[-1]["loss"])
         if n_changed == 0:
             break
-    bar.show(history[-1]["loss"], stop_reason(history))
+    criterion = history[-1]["loss"]
+    bar.show(criterion, stop_reason(history))
     bar.close()
-    return centers + offset, bases, history
+    if find:
+        h = n_components  # each cluster has a centre, orthonormal rows and variances
+        free = n_clusters * (d + h * (d - (h + 1) / 2) + h) + 1
+        criterion += free * np.log(n) / n
+    return LocalPCA(
+        centers + offset, bases, history, penalties, noise, criterion, n_components
+    )
+
+
+def best_of(fits):
+    """The fit whose criterion is lowest."""
+    return min(fits, key=lambda found: found.criterion)
+
+
+def first_minimum(fits, patience=2):
+    """The best of fits, made one by one until ``patience`` in a row were no better."""
+    best, since = None, 0
+    for found in fits:
+        if best is None or found.criterion < best.criterion:
+            best, since = found, 0
+        else:
+            since += 1
+        if since == patience:
+            break
+    return best
+
+
+def widths_near(width, n_features):
+    """Widths next to one, and itself, that leave a direction for the noise."""
+    return range(max(width - 1, 0), min(width + 2, n_features))
+
+
+def best_width(fit, width, n_features):
+    """The fit of a width of the code, or that of lowest criterion among widths.
+
+    Parameters
+    ----------
+    fit : callable
+        ``fit(n_components)`` returns a ``LocalPCA``.
+    width : int or "auto"
+    n_features : int
+        Number d of features, above all widths.
+
+    Returns
+    -------
+    found : LocalPCA
+    """
+    if width != "auto":
+        return fit(width)
+    coarse = first_minimum(map(fit, takewhile(lambda w: w < n_features, WIDTHS)))
+    around = widths_near(coarse.n_components, n_features)
+    return best_of([coarse, *(fit(w) for w in around if w != coarse.n_components)])
+
+
+def directions_are_certain(n_samples, n_features, n_clusters):
+    """Whether there are samples enough for directions that are no noise."""
+    return n_samples >= FEWEST_SAMPLES * n_clusters * n_features
 
 
 def stop_reason(history):

@@ -33,7 +33,7 @@ def spectral_coordinates(S, n_components, random_state):
     Returns
     -------
     coordinates : ndarray of shape (n, h)
-        Between -10 and 10.
+        From -10 to 10 if the graph is connected; of that order otherwise.
     """
     n_parts, part = connected_components(S, directed=False)
     if n_parts == 1:
@@ -73,13 +73,8 @@ def _eigenvectors(S, n_components, random_state):
     else:
         start = random_state.normal(size=n)
         try:
-            # The shift makes the largest eigenvalues those of largest magnitude.
             values, found = eigsh(
-                normalized + sparse.eye_array(n),
-                k=wanted + 1,
-                which="LA",
-                tol=1e-3,
-                v0=start,
+                normalized, k=wanted + 1, which="LA", tol=1e-3, v0=start
             )
         except ArpackNoConvergence as stopped:  # those that it has will do
             values, found = stopped.eigenvalues, stopped.eigenvectors
@@ -94,7 +89,7 @@ def neighbor_embedding(S, start, n_epochs, seed):
     Descends the sampled gradient of :func:`deepcluster_sk.losses.neighbor_loss`. In an
     epoch each edge is drawn with its weight as the probability; its ends attract one
     another, and each is pushed away from five random rows. All steps of an epoch are
-    added up at once, and no row moves by more than 4.
+    added up at once, and no coordinate moves by more than 4.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 # Rows of a distance matrix held at once.
@@ -101,7 +102,7 @@ def fuzzy_weights(distance):
     Returns
     -------
     weights : ndarray of shape (n, m)
-        In (0, 1]; 1 for the nearest. Where all neighbours are equally far, all are 1.
+        In [0, 1]; 1 for the nearest. Where all neighbours are equally far, all are 1.
 
     References
     ----------
@@ -122,27 +123,29 @@ def fuzzy_weights(distance):
     return np.exp(-beyond / sigma)
 
 
-def fuzzy_neighbor_graph(x, n_neighbors):
+def fuzzy_neighbor_graph(X, n_neighbors):
     """The graph of UMAP: weights of nearest neighbours, made symmetric.
 
     Parameters
     ----------
-    x : Tensor of shape (n, d)
+    X : ndarray of shape (n, d), float64
         At least two rows.
     n_neighbors : int
-        Number m of neighbours of each row, itself left out.
+        Number m of neighbours of each row, itself left out; below n.
 
     Returns
     -------
     W : csr_array of shape (n, n), float64
-        ``W + Wᵀ - W∘Wᵀ`` of the fuzzy weights; the diagonal is empty.
+        ``W + Wᵀ - W∘Wᵀ`` of the fuzzy weights, in (0, 1]; the diagonal is empty.
     """
-    n = len(x)
-    squared, index = nearest_neighbors(x - x.mean(0), n_neighbors, "euclidean")
-    distance = squared.cpu().double().sqrt().numpy()
-    rows = np.repeat(np.arange(n), distance.shape[1])
-    entries = fuzzy_weights(distance).ravel(), (rows, index.cpu().numpy().ravel())
-    W = sparse.csr_array(entries, (n, n))
+    n = len(X)
+    # In double precision: single tells no neighbours where clusters lie far apart.
+    found = NearestNeighbors(n_neighbors=n_neighbors).fit(X - X.mean(0))
+    distance, index = found.kneighbors()
+    rows = np.repeat(np.arange(n), n_neighbors)
+    W = sparse.csr_array(
+        (fuzzy_weights(distance).ravel(), (rows, index.ravel())), (n, n)
+    )
     return sparse.csr_array(W + W.T - W.multiply(W.T))
 
 

@@ -97,7 +97,7 @@ def edge_information(W, labels, n_clusters):
 
 
 def conductance(W, labels, n_clusters):
-    """Share of a cluster's edges that leave it, the mean over clusters.
+    """Share of a cluster's edges that leave it, the mean over clusters with rows.
 
     Parameters
     ----------
@@ -114,15 +114,18 @@ def conductance(W, labels, n_clusters):
     """
     member = _one_hot(labels, n_clusters)
     inside = np.einsum("ik,ik->k", member, W @ member)
-    volume = np.maximum(member.T @ W.sum(axis=1), 1e-12)
-    return float(1 - (inside / volume).mean())
+    volume = member.T @ W.sum(axis=1)
+    used = volume > 0
+    return float(1 - (inside[used] / volume[used]).mean())
 
 
 def best_partition(candidates, X, W, n_clusters, n_neighbors):
     """The candidate under which rows and their neighbours are most probable.
 
     Compares the Gaussian evidence of the rows plus the block model's of the edges: each
-    row has edges of weight ``log2(m)``, and every edge has two ends.
+    row has edges of weight ``log2(m)``, and every edge has two ends. A candidate with
+    more empty clusters than another is refused, and so is one that cuts many more edges
+    than the one that cuts fewest.
 
     Parameters
     ----------
@@ -143,7 +146,9 @@ def best_partition(candidates, X, W, n_clusters, n_neighbors):
         Position of the best candidate.
     """
     edges = np.log2(max(n_neighbors, 2)) / 2
+    used = np.array([len(np.unique(labels)) for labels in candidates])
     cuts = np.array([conductance(W, labels, n_clusters) for labels in candidates])
+    cuts[used < used.max()] = np.inf
     scores = np.array(
         [
             gaussian_evidence(X, labels, n_clusters)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from sklearn.cluster import kmeans_plusplus
 
+from deepcluster_sk.solvers._neighbor_graph import BLOCK_ROWS
 from deepcluster_sk.solvers._numbering import order_of_clusters
 
 
@@ -56,3 +57,13 @@ def mean_directions(directions, labels, centers):
     sums = member.T @ directions
     norm = sums.norm(dim=1, keepdim=True)
     return torch.where(norm > 1e-8, sums / norm.clamp(min=1e-8), centers)
+
+
+def cluster_similarities(directions, labels, n_clusters):
+    """Mean absolute cosine of the pairs of rows of every two clusters, ``(k, k)``."""
+    member = torch.nn.functional.one_hot(labels, n_clusters).to(directions)  # (n, k)
+    sizes = member.sum(0).clamp(min=1)
+    sums = torch.zeros_like(member.T @ member)
+    for rows in torch.arange(len(labels), device=labels.device).split(BLOCK_ROWS):
+        sums += member[rows].T @ (directions[rows] @ directions.T).abs() @ member
+    return sums / (sizes[:, None] * sizes)
