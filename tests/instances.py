@@ -34,8 +34,9 @@ DIVERGENCE = {**TINY, "latent_dim": 8, "pretrain_epochs": 0} | {
 SMALL = {
     "DCN": DCN(**TINY),
     "DDC": DDC(**DIVERGENCE),
-    "DDC-tensor": DDC(**DIVERGENCE, companion="tensor", reconstruction_weight=0.1),
-    "DDC-random": DDC(**DIVERGENCE, pretraining=None),
+    "DDC-tensor": DDC(
+        **DIVERGENCE, pretraining=None, companion="tensor", reconstruction_weight=0.1
+    ),
     "DEC": DEC(**TINY),
     "DCN-end-to-end": DCN(**TINY, pretraining="end-to-end"),
     "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),

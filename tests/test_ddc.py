@@ -350,7 +350,7 @@ def test_the_loss_decides_after_the_start(X):
     history = [row for row in model.history_ if row["phase"] == "cluster"]
     assert start.proba_.max(1).mean() < 0.99
     assert history[-1]["loss"] < history[0]["loss"]
-    assert model.stop_reason_["neighbors"] == "tol"
+    assert model.stop_reason_["neighbors"] == "learned"
     moved = np.abs(np.sort(model.predict_proba(X)) - np.sort(start.proba_))
     assert moved.max() > 0.01
 
