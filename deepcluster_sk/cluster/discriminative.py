@@ -418,9 +418,8 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     def _edges(self, x):
         """Anchors of some rows, as an edge list."""
         distance, index = nearest_neighbors(x, self.n_neighbors, self.metric)
-        return anchor_edges(
-            distance, index, self.anchor_fraction, local=self.anchors == "data"
-        )
+        local = self.anchors == "data"
+        return anchor_edges(distance, index, self.anchor_fraction, local)
 
     def _phases(self, run):
         if self.architecture == "mlp":
@@ -439,18 +438,13 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         one = min(self.stage_one_epochs, self.max_epochs)
         weights = {"clustering": 1.0, "discrimination": self.discriminative_weight}
         yield phase("stage I", one, weights)
-        weights = {
-            "clustering": 1.0,
-            "within": self.within_weight,
-            "between": self.between_weight,
-        }
-        yield phase("stage II", self.max_epochs - one, weights)
+        weights = {"within": self.within_weight, "between": self.between_weight}
+        yield phase("stage II", self.max_epochs - one, {"clustering": 1.0, **weights})
 
     def _phase(self, run, anchors, name, epochs, weights):
         """A phase with the given terms, beside the reconstruction error."""
-        pairs = partial(pairs_of_batch, self._edges)
-        if anchors is not None:
-            pairs = PairMask(anchors)
+        of_batch = partial(pairs_of_batch, self._edges)
+        pairs = of_batch if anchors is None else PairMask(anchors)
         loss = _DiscriminativeLoss(
             weights, pairs, self.alpha, run.module.centers, len(run.rows)
         )

@@ -492,9 +492,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     def _keep(self, run):
         super()._keep(run)
-        module = run.module
-        self.cluster_sizes_ = module.sizes.cpu().numpy().copy()
-        decoded = run.net.apply(module.decode, self.cluster_centers_)
+        self.cluster_sizes_ = run.module.sizes.cpu().numpy().copy()
+        decoded = run.net.apply(run.module.decode, self.cluster_centers_)
         self.exemplars_ = decoded.cpu().numpy()
 
     def _assign(self, module, x):

@@ -180,7 +180,8 @@ def build_spherical_autoencoder(
 
     Returns
     -------
-    SphericalAutoencoder
+    module : SphericalAutoencoder
+        With new weights.
 
     Examples
     --------

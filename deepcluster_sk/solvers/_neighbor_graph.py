@@ -89,7 +89,7 @@ def anchor_mask(anchors, n):
 
 
 def pairs_of_batch(edges, x, index):
-    """The pairs of a batch, ``(b, b)``, that are joined in its own graph ``edges(x)``."""
+    """Pairs of a batch, ``(b, b)``, that its own graph ``edges(x)`` joins."""
     return anchor_mask(edges(x), len(index))
 
 
