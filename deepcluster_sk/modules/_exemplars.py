@@ -115,7 +115,7 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         self.sizes.copy_(sizes)
 
     def reseed(self, empty, codes):
-        """Move empty centroids, ``(m,)``, to codes, ``(l, h)``, as far as there are any.
+        """Move empty centroids, ``(m,)``, to codes, ``(l, h)``, while there are any.
 
         Returns how many were moved.
         """
