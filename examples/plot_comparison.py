@@ -14,7 +14,8 @@ one sees is what a method believes a cluster to be:
 
 A table with two columns leaves an autoencoder nothing to compress. Where networks earn
 their keep are images and wide tables; this page is about shapes.
-``ConvTransformClustering`` is for series and images, and is not shown.
+``ConvTransformClustering`` is for series, images and tables of more columns, and is not
+shown.
 """
 
 import warnings

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import subspace_angles
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import ConvTransformClustering
@@ -70,11 +73,71 @@ def images(n=20):
 
 def test_images_and_series_are_clustered():
     X, y = images()
-    for shape in ((1, 8, 8), None):
+    for shape in ((1, 8, 8), (1, 1, 64), None):
         model = ConvTransformClustering(4, image_shape=shape, random_state=0).fit(X)
         assert adjusted_rand_score(y, model.labels_) > 0.95
         assert model.transform(X).shape == (80, 10)
         assert [r["phase"] for r in model.history_][29:31] == ["pretrain", "clustering"]
+
+
+def table(n_features, seed=0):
+    """Three round clusters that touch, in columns without an order."""
+    rng = np.random.default_rng(seed)
+    X = np.vstack(
+        [
+            rng.normal(size=n_features) * 1.5 + rng.normal(size=(60, n_features))
+            for _ in range(3)
+        ]
+    )
+    return X.astype(np.float32), np.repeat(np.arange(3), 60)
+
+
+def test_filters_of_a_table_start_as_each_feature_and_its_negative():
+    net = module(filters=(11, 4), image_shape=(5, 1, 1), n_features=5, kernel_size=3)
+    before = net.convolutions[0].weight.detach().clone()
+    net.pair_filters()
+    weight = net.convolutions[0].weight.detach()
+    assert weight.shape == (11, 5, 1, 1)
+    assert torch.equal(weight[:10, :, 0, 0], torch.cat([torch.eye(5), -torch.eye(5)]))
+    assert torch.equal(weight[10:], before[10:])
+
+
+def test_the_order_of_the_columns_of_a_table_does_not_matter():
+    X, y = table(8)
+    order = np.random.default_rng(1).permutation(8)
+    model = ConvTransformClustering(3, random_state=0)
+    labels, moved = (model.fit(x).labels_ for x in (X, X[:, order]))
+    assert adjusted_rand_score(labels, moved) > 0.9
+    kmeans = KMeans(3, n_init=10, random_state=0).fit(X).labels_
+    assert adjusted_rand_score(y, labels) > adjusted_rand_score(y, kmeans) - 0.05
+
+
+@pytest.mark.parametrize(
+    ("n_features", "sizes", "n_channels"),
+    [
+        (8, None, 8),
+        (8, (10,), 5),
+        (8, (1,), 1),
+        (8, (40, 6), 8),
+        (90, None, 32),
+        (90, (200,), 32),
+    ],
+)
+def test_a_wide_table_is_seen_by_its_principal_directions(
+    n_features, sizes, n_channels
+):
+    X, _ = table(n_features)
+    model = ConvTransformClustering(
+        3, hidden_layer_sizes=sizes, pretrain_epochs=2, max_epochs=2, random_state=0
+    ).fit(X)
+    assert model.hidden_layer_sizes_ == (sizes or (2 * n_channels,))
+    assert model.module_.image_shape == (n_channels, 1, 1)
+    directions = model.module_.directions
+    if n_channels == n_features:
+        assert directions is None
+    else:
+        expected = PCA(n_channels).fit(X).components_
+        assert subspace_angles(directions.numpy().T, expected.T).max() < 1e-2
 
 
 def test_training_lowers_the_loss():

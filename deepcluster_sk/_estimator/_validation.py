@@ -173,6 +173,16 @@ def check_layer_sizes(estimator):
         )
 
 
+def check_some_layer(estimator):
+    """Refuse ``hidden_layer_sizes`` without a single layer."""
+    sizes = estimator.hidden_layer_sizes
+    if sizes is not None and not len(sizes):
+        raise ValueError(
+            f"The 'hidden_layer_sizes' parameter of {type(estimator).__name__} must "
+            f"hold at least one integer. Got {sizes!r} instead."
+        )
+
+
 def check_callbacks(estimator):
     """Refuse callbacks that are not skorch's."""
     for callback in estimator.callbacks or ():

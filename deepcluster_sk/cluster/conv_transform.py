@@ -1,4 +1,4 @@
-"""Convolutional transform learning with a k-means term, for series and images."""
+"""Convolutional transform learning with a k-means term: series, images and tables."""
 
 import math
 import numbers
@@ -12,15 +12,24 @@ from torch import nn
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
+from deepcluster_sk._estimator._validation import check_some_layer
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.initialization import kmeans_start
 from deepcluster_sk.solvers._local_pca import leading_directions
 
+# Features of a table that are channels each; of more, their principal directions are.
+# A step costs the square of the channels, and the determinant of the filters their
+# cube. More than 32 directions of flat images did not make better clusters.
+MAX_CHANNELS = 32
+
 
 class _ConvTransform(nn.Module):
     """Filters, SELU and pooling, then a fixed projection; and the k centres.
+
+    Rows with more features than an image of this shape has are first taken to as many
+    ``directions``.
 
     Parameters
     ----------
@@ -49,6 +58,9 @@ class _ConvTransform(nn.Module):
         self.image_shape = tuple(image_shape)
         self.sparsity_weight, self.kmeans_weight = sparsity_weight, kmeans_weight
         channels, height, width = self.image_shape
+        n_inputs = channels * height * width
+        wide = torch.zeros(n_inputs, n_features) if n_inputs < n_features else None
+        self.register_buffer("directions", wide)
         self.convolutions = nn.ModuleList()
         for n_filters in filters:
             # A series is an image of height 1, and its filters are too.
@@ -57,9 +69,8 @@ class _ConvTransform(nn.Module):
                 nn.Conv2d(channels, n_filters, kernel, padding="same", bias=False)
             )
             channels, height, width = n_filters, -(-height // 2), -(-width // 2)
-        self.register_buffer(
-            "projection", torch.zeros(latent_dim, channels * height * width)
-        )
+        n_outputs = channels * height * width
+        self.register_buffer("projection", torch.zeros(latent_dim, n_outputs))
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("centers", torch.zeros(n_clusters, latent_dim))
@@ -68,12 +79,32 @@ class _ConvTransform(nn.Module):
         """``P SELU(... SELU(T_1 * x))`` of each row."""
         return self.features(x) @ self.projection.T
 
+    def standardized(self, x):
+        """Rows in the units of the first layer."""
+        return (x - self.mean) / self.scale
+
+    @torch.no_grad()
+    def pair_filters(self):
+        """Let the first filters be each channel, and each with the opposite sign.
+
+        SELU bends what is negative, so that one filter alone would lose it. Of a pair
+        one value is always positive.
+        """
+        for layer in self.convolutions[:1]:
+            n_filters, n_channels = layer.weight.shape[:2]
+            pairs = torch.kron(torch.tensor([[1.0], [-1.0]]), torch.eye(n_channels))
+            layer.weight[: 2 * n_channels] = pairs[:n_filters, :, None, None]
+
     def features(self, x):
         """Pooled and flattened outputs of the last layer of filters."""
-        x = ((x - self.mean) / self.scale).unflatten(-1, self.image_shape)
+        x = self.standardized(x)
+        if self.directions is not None:
+            x = x @ self.directions.T
+        x = x.unflatten(-1, self.image_shape)
         for convolution in self.convolutions:
             x = nn.functional.selu(convolution(x))
-            x = nn.functional.max_pool2d(x, _halves(x), ceil_mode=True)
+            halves = tuple(min(side, 2) for side in x.shape[-2:])
+            x = nn.functional.max_pool2d(x, halves, ceil_mode=True)
         return x.flatten(1)
 
     def forward(self, x):
@@ -92,20 +123,23 @@ class _ConvTransform(nn.Module):
         ``(1 + w) ||z - r||² + w / (1 + w) ||e - c||² + s ||z||_1``: soft thresholding.
         """
         w, s = self.kmeans_weight, self.sparsity_weight
-        apart = (embedding[:, None] - self.centers).square().sum(-1)
+        apart = w / (1 + w) * (embedding[:, None] - self.centers).square().sum(-1)
         r = (embedding[:, None] + w * self.centers) / (1 + w)
         z = nn.functional.softshrink(r, s / (2 * (1 + w)))
-        value = (1 + w) * (z - r).square().sum(-1) + s * z.abs().sum(-1)
-        return value + w / (1 + w) * apart
-
-
-def _halves(x):
-    return tuple(2 if side > 1 else 1 for side in x.shape[-2:])
+        return (1 + w) * (z - r).square().sum(-1) + s * z.abs().sum(-1) + apart
 
 
 def _transform_penalty(T):
     gram = T @ T.T if T.shape[0] <= T.shape[1] else T.T @ T
     return T.square().sum() - 0.5 * torch.linalg.slogdet(gram).logabsdet
+
+
+def _principal(run, function, n_components):
+    """A function of the rows, centred, and its leading principal directions."""
+    values = run.apply(function).cpu().numpy().astype(np.float64)
+    values -= values.mean(0)
+    found = min(n_components, values.shape[1])
+    return values, leading_directions(values, found, run.random_state).copy()
 
 
 class _CodeLoss(Criterion):
@@ -186,13 +220,15 @@ class ConvTransformClustering(BaseDeepClusterer):
     latent_dim : int, default=10
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
-        Number of filters of each convolutional layer; None means (16,). An empty
-        tuple leaves only the projection.
+        Number of filters of each convolutional layer; None means (16,) for images
+        and series, and for a table two for each feature, at most (64,). At least one
+        layer.
     kernel_size : int, default=3
-        Side of a filter, at least 1.
+        Side of a filter, at least 1; that of a table is 1.
     image_shape : tuple of int (C, H, W) or None, default=None
-        How to read a row of X as an image; None reads it as a series with one
-        channel. A series with C channels is an image of height 1.
+        How to read a row of X as an image; None reads it as a row of a table, whose
+        columns have no order: each feature is a channel. A series is an image of
+        height 1, ``(1, 1, length)`` with one channel.
     transform_penalty : float, default=0.01
         Weight of the terms on the filters, in (0, inf).
     sparsity_weight : float, default=0.01
@@ -277,6 +313,14 @@ class ConvTransformClustering(BaseDeepClusterer):
     the log-determinant allows: codes then are zero and clusters are lost. For the
     same reason a layer should have at least as many filters as a filter has entries.
 
+    The columns of a table are no series. Its features are channels of an image of one
+    pixel, and the filters of the first layer start as each feature and as its
+    negative: SELU bends negative values, and of the two one is positive, so that no
+    difference between samples is lost. Of more than 32 features, or where there are
+    fewer than two filters for each, the leading principal directions take the place
+    of features. For images that are given flat the right ``image_shape`` keeps what
+    the order of the columns says.
+
     X is centred, and divided by its overall standard deviation, before the first
     layer. ``objective_`` and ``score`` give each sample the code and the cluster
     that are best for its embedding, which is a closed form, so that they are
@@ -298,7 +342,9 @@ class ConvTransformClustering(BaseDeepClusterer):
     >>> rng = np.random.default_rng(0)
     >>> phase = rng.uniform(0, 6.28, size=(60, 1))
     >>> X = np.sin(np.repeat([1, 2, 4], 20)[:, None] * np.linspace(0, 6, 32) + phase)
-    >>> model = ConvTransformClustering(n_clusters=3, random_state=0).fit(X)
+    >>> model = ConvTransformClustering(
+    ...     n_clusters=3, image_shape=(1, 1, 32), random_state=0
+    ... ).fit(X)
     >>> model.transform(X).shape
     (60, 10)
     """
@@ -357,18 +403,29 @@ class ConvTransformClustering(BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _validate_settings(self, n_features):
+        super()._validate_settings(n_features)
+        check_some_layer(self)
+
     def _default_layer_sizes(self, n_samples, n_features):
-        return None  # the module has its own
+        n_channels = min(n_features, MAX_CHANNELS)
+        return (2 * n_channels if self.image_shape is None else 16,)
+
+    def _image_shape(self, n_features):
+        """How a row is read; that of a table as its features, or as directions."""
+        if self.image_shape is not None:
+            return tuple(self.image_shape)
+        n_pairs = max(1, next(iter(self._layer_sizes()), n_features) // 2)
+        return min(n_features, MAX_CHANNELS, n_pairs), 1, 1
 
     def _module_spec(self, n_features):
-        filters, shape = self.hidden_layer_sizes, self.image_shape
         return _ConvTransform, {
             "n_features": n_features,
             "latent_dim": self.latent_dim,
             "n_clusters": self.n_clusters,
-            "filters": (16,) if filters is None else tuple(filters),
+            "filters": tuple(self._layer_sizes()),
             "kernel_size": self.kernel_size,
-            "image_shape": (1, 1, n_features) if shape is None else tuple(shape),
+            "image_shape": self._image_shape(n_features),
             "sparsity_weight": self.sparsity_weight,
             "kmeans_weight": self.kmeans_weight,
         }
@@ -382,12 +439,15 @@ class ConvTransformClustering(BaseDeepClusterer):
         module.mean.copy_(mean * unit)
         deviation = unit * (X / unit - mean).square().mean().sqrt()
         module.scale.copy_(torch.where(deviation > 0, deviation, 1))
-        features = run.apply(module.features).cpu().numpy().astype(np.float64)
-        features -= features.mean(0)
-        found = min(self.latent_dim, features.shape[1])
-        basis = leading_directions(features, found, run.random_state)
+        if self.image_shape is None:
+            module.pair_filters()
+        if module.directions is not None:
+            _, basis = _principal(run, module.standardized, len(module.directions))
+            module.directions.copy_(torch.from_numpy(basis))
+        features, basis = _principal(run, module.features, self.latent_dim)
         size = np.sqrt(np.square(features @ basis.T).sum(1).mean())
-        module.projection[:found] = torch.from_numpy(basis / (size if size > 0 else 1))
+        basis /= size if size > 0 else 1
+        module.projection[: len(basis)] = torch.from_numpy(basis)
         loss = _CodeLoss(module, run.apply(module.encode), self.transform_penalty)
         yield Phase("pretrain", loss, self.pretrain_epochs)
         centers, _ = kmeans_start(loss.codes, self.n_clusters, run.random_state)

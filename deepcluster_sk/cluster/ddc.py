@@ -15,6 +15,7 @@ from deepcluster_sk._estimator._size import (
     COMPANION_ARRAYS,
     check_batch,
 )
+from deepcluster_sk._estimator._validation import check_some_layer
 from deepcluster_sk._training._callbacks import (
     ClipGradients,
     StopOnStableLabels,
@@ -342,11 +343,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
             raise ValueError(
                 f"n_samples={len(X)} should be >= 2: {name} normalises batches."
             )
-        if self.hidden_layer_sizes is not None and not len(self.hidden_layer_sizes):
-            raise ValueError(
-                f"The 'hidden_layer_sizes' parameter of {name} must hold at least one "
-                f"integer. Got {self.hidden_layer_sizes!r} instead."
-            )
+        check_some_layer(self)
         return X
 
     def _check_size(self, n_samples, n_features):
