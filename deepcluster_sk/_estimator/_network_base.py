@@ -18,6 +18,7 @@ from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
     check_layer_sizes,
+    check_some_layer,
 )
 from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
@@ -124,6 +125,8 @@ class BaseDeepEstimator(EstimatorTemplate):
         "random_state": ["random_state"],
     }
 
+    # Whether a network without hidden layers cannot be.
+    _needs_hidden_layer: ClassVar[bool] = False
     # What a parameter is for a method that does not offer it.
     latent_dim = 10
     hidden_layer_sizes = None
@@ -208,6 +211,8 @@ class BaseDeepEstimator(EstimatorTemplate):
 
     def _validate_settings(self, n_features):
         check_layer_sizes(self)
+        if self._needs_hidden_layer:
+            check_some_layer(self)
         check_callbacks(self)
         check_image_shape(self, n_features)
 

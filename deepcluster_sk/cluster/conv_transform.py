@@ -12,7 +12,6 @@ from torch import nn
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
-from deepcluster_sk._estimator._validation import check_some_layer
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import Criterion
@@ -349,6 +348,7 @@ class ConvTransformClustering(BaseDeepClusterer):
     (60, 10)
     """
 
+    _needs_hidden_layer: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         "kernel_size": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -402,10 +402,6 @@ class ConvTransformClustering(BaseDeepClusterer):
         self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
-
-    def _validate_settings(self, n_features):
-        super()._validate_settings(n_features)
-        check_some_layer(self)
 
     def _default_layer_sizes(self, n_samples, n_features):
         n_channels = min(n_features, MAX_CHANNELS)

@@ -15,7 +15,6 @@ from deepcluster_sk._estimator._size import (
     COMPANION_ARRAYS,
     check_batch,
 )
-from deepcluster_sk._estimator._validation import check_some_layer
 from deepcluster_sk._training._callbacks import (
     ClipGradients,
     StopOnStableLabels,
@@ -262,6 +261,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     (150, 8)
     """
 
+    _needs_hidden_layer: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         **COMPANION_CONSTRAINTS,
@@ -343,7 +343,6 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
             raise ValueError(
                 f"n_samples={len(X)} should be >= 2: {name} normalises batches."
             )
-        check_some_layer(self)
         return X
 
     def _check_size(self, n_samples, n_features):
