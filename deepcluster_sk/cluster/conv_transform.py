@@ -404,8 +404,7 @@ class ConvTransformClustering(BaseDeepClusterer):
         self.random_state = random_state
 
     def _default_layer_sizes(self, n_samples, n_features):
-        n_channels = min(n_features, MAX_CHANNELS)
-        return (2 * n_channels if self.image_shape is None else 16,)
+        return (16 if self.image_shape else 2 * min(n_features, MAX_CHANNELS),)
 
     def _image_shape(self, n_features):
         """How a row is read; that of a table as its features, or as directions."""

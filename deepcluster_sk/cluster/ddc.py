@@ -338,10 +338,10 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
-        name = type(self).__name__
         if len(X) < 2:
             raise ValueError(
-                f"n_samples={len(X)} should be >= 2: {name} normalises batches."
+                f"n_samples={len(X)} should be >= 2: {type(self).__name__} normalises "
+                "batches."
             )
         return X
 

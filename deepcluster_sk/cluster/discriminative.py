@@ -88,9 +88,9 @@ class _DiscriminativeLoss(Criterion):
         return between_cluster_loss(z, labels, k)
 
     def forward(self, output, x, index):
+        z, weights = output.embedding, self.weights.items()
         return {
-            name: weight * self._term(name, output.embedding, x, index)
-            for name, weight in self.weights.items()
+            name: weight * self._term(name, z, x, index) for name, weight in weights
         }
 
 
