@@ -89,9 +89,7 @@ class _DiscriminativeLoss(Criterion):
 
     def forward(self, output, x, index):
         z, weights = output.embedding, self.weights.items()
-        return {
-            name: weight * self._term(name, z, x, index) for name, weight in weights
-        }
+        return {n: weight * self._term(n, z, x, index) for n, weight in weights}
 
 
 class _Alternate(Callback):
