@@ -14,6 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import deepcluster_sk
 from deepcluster_sk.exceptions import ConvergenceError
+from deepcluster_sk.model_selection import NumberOfClustersSearch
 
 METHODS = {
     name: getattr(deepcluster_sk, name)
@@ -21,11 +22,15 @@ METHODS = {
     if hasattr(getattr(deepcluster_sk, name), "fit_predict")
 }
 BLOCK_ROWS = 65536
+# A column whose deviation is so many times the median of the others' decides alone.
+VERY_DIFFERENT = 10
+SEARCHED = range(2, 11)
 SCALERS = {"standard": StandardScaler, "range": MinMaxScaler}
 EXAMPLES = """\
 examples:
   python -m deepcluster_sk penguins.csv --drop species --n-clusters 3 --scale range \\
       --labels labels.csv --picture penguins.png
+  python -m deepcluster_sk penguins.csv --drop species --scale range > labels.csv
   python -m deepcluster_sk images.npy --method IDEC --n-clusters 10 \\
       --set architecture=conv --set image_shape=1,28,28 --embedding codes.npy
 """
@@ -50,7 +55,13 @@ def build_parser():
         "numbers. A first line that holds a word is a header",
     )
     parser.add_argument(
-        "-k", "--n-clusters", type=int, required=True, help="number of clusters"
+        "-k",
+        "--n-clusters",
+        type=parse_number,
+        default=SEARCHED,
+        metavar="K",
+        help="number of clusters, or numbers to choose from, such as 2-15 "
+        f"(default: {SEARCHED[0]}-{SEARCHED[-1]})",
     )
     parser.add_argument(
         "-m",
@@ -71,6 +82,11 @@ def build_parser():
         default=[],
         metavar="COLUMN",
         help="leave out a column, by name or by number from 0; may be repeated",
+    )
+    parser.add_argument(
+        "--keep-index",
+        action="store_true",
+        help="cluster by a first column too that only counts the rows",
     )
     parser.add_argument(
         "--scale",
@@ -99,6 +115,25 @@ def build_parser():
         version=f"deepcluster_sk {deepcluster_sk.__version__}",
     )
     return parser
+
+
+def parse_number(text):
+    """Read a number of clusters, or first and last of a range.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    int or range
+    """
+    first, dash, last = text.partition("-")
+    if not dash or not first:
+        return int(text)
+    if not 1 <= int(first) <= int(last):
+        raise argparse.ArgumentTypeError(f"no numbers from {first} to {last}")
+    return range(int(first), int(last) + 1)
 
 
 def _summaries():
@@ -145,20 +180,34 @@ def run(options):
     model = make_model(options)
     check_outputs(options)
     X, names = read(options.data)
-    X, names = drop_columns(X, names, options.drop)
+    index = None if options.keep_index else index_column(X, names, options)
+    if index is not None:
+        what = repr(names[0]) if names[0] else "without a name"
+        say(f"left out column {what}, which counts the rows (--keep-index keeps it)")
+    dropped = options.drop if index is None else [*options.drop, index]
+    X, names = drop_columns(X, names, dropped)
     check_finite(X, names)
     if options.scale != "none":
         X = SCALERS[options.scale]().fit_transform(X)
+    else:
+        check_scales(X, names)
     start = perf_counter()
-    fit(model, X)
-    sizes = np.bincount(model.labels_, minlength=options.n_clusters)
-    print(
+    if isinstance(options.n_clusters, range):
+        model = search(model, X, options)
+    else:
+        fit(model, X)
+    sizes = np.bincount(model.labels_, minlength=model.n_clusters)
+    say(
         f"{type(model).__name__}: {X.shape[0]} rows, {X.shape[1]} columns, "
         f"{model.n_iter_} epochs in {perf_counter() - start:.1f} s; clusters of "
-        f"{', '.join(map(str, sizes))} rows; objective {model.objective_:.6g}",
-        file=sys.stderr,
+        f"{', '.join(map(str, sizes))} rows; objective {model.objective_:.6g}"
     )
     write(model, X, options)
+
+
+def say(text):
+    """Tell the user something; standard output is for labels."""
+    print(text, file=sys.stderr)
 
 
 def make_model(options):
@@ -181,10 +230,14 @@ def make_model(options):
                 f"{', '.join(sorted(known))}."
             )
         parameters[key] = parse_value(value)
+    if "n_clusters" in parameters:
+        options.n_clusters = parameters["n_clusters"]
+    searched = isinstance(options.n_clusters, range)
     common = {
-        "n_clusters": options.n_clusters,
+        "n_clusters": options.n_clusters[0] if searched else options.n_clusters,
         "random_state": options.seed,
-        "verbose": int(options.verbose),
+        # A search has a bar of its own.
+        "verbose": int(options.verbose and not searched),
     }
     return method(**{**common, **parameters})
 
@@ -327,6 +380,34 @@ def _read_parquet(path):
     return X, [str(name) for name in frame.columns]
 
 
+def index_column(X, names, options):
+    """Name of the first column, if it is an index as pandas writes it.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    names : list of str
+        Names of the columns.
+    options : argparse.Namespace
+
+    Returns
+    -------
+    name : str or None
+        None if there is no index, or it is dropped anyhow. An array (.npy) has none.
+    """
+    if options.data.suffix.lower() == ".npy" or {names[0], "0"} & {*options.drop}:
+        return None
+    if names[0] == "":
+        return ""
+    first, numbers = X[0, 0], X[:, 0]
+    counts = len(X) > 2 and first in (0, 1) and X.shape[1] > 1
+    return (
+        names[0]
+        if counts and list(numbers) == list(range(int(first), int(first) + len(X)))
+        else None
+    )
+
+
 def drop_columns(X, names, dropped):
     """Leave columns out and see that the others are numbers.
 
@@ -395,6 +476,31 @@ def check_finite(X, names):
         )
 
 
+def check_scales(X, names):
+    """Warn of a column beside whose scale the others do not count.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    names : list of str
+        Names of the columns.
+    """
+    scaler = StandardScaler()
+    for start in range(0, len(X), BLOCK_ROWS):  # X may be larger than memory
+        scaler.partial_fit(X[start : start + BLOCK_ROWS])
+    deviations = np.sqrt(scaler.var_)
+    largest = int(deviations.argmax())
+    others = np.delete(deviations, largest)
+    others = others[others > 0]
+    if len(others) and deviations[largest] > VERY_DIFFERENT * np.median(others):
+        say(
+            f"warning: columns are of very different scale: the deviation of column "
+            f"{names[largest]} is {deviations[largest]:.3g}, that of the others about "
+            f"{np.median(others):.3g}, so that it decides nearly alone. Unless that is "
+            "meant, use --scale standard."
+        )
+
+
 def _listing(names, most=8):
     shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
     return f"column {shown}" if len(names) == 1 else f"columns {shown}"
@@ -416,6 +522,42 @@ def fit(model, X):
             raise UsageError(str(error)) from error
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         print(f"warning: {message}", file=sys.stderr)
+
+
+def search(model, X, options):
+    """Choose the number of clusters, and say how.
+
+    Parameters
+    ----------
+    model : estimator
+    X : ndarray of shape (n_samples, n_features)
+    options : argparse.Namespace
+
+    Returns
+    -------
+    best : estimator
+        Fitted, with the number that was found.
+    """
+    search = NumberOfClustersSearch(
+        model,
+        options.n_clusters,
+        random_state=options.seed,
+        verbose=int(options.verbose),
+    )
+    fit(search, X)
+    results, found = search.cv_results_, search.n_clusters_
+    columns = ("mean_stability", "mean_reference_stability", "mean_neighbors")
+    columns += ("mean_silhouette", "structure")
+    titles = ("stability", "by chance", "neighbors", "silhouette", "structure")
+    say("    k" + "".join(f"{title:>12}" for title in titles))
+    for i, k in enumerate(results["n_clusters"]):
+        values = "".join(f"{results[name][i]:12.3f}" for name in columns)
+        say(f"{k:5}{values}{'  <' if k == found else ''}")
+    if found == 1:
+        say("1 cluster: no number shows more structure than data without clusters")
+    else:
+        say(f"{found} clusters, chosen by stability")
+    return search.best_estimator_
 
 
 def write(model, X, options):

@@ -1,20 +1,35 @@
-"""Measures of a clustering and of how well two objectives agree."""
+"""Measures of a clustering, with and without labels, and of how objectives agree."""
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 import torch
 from numpy.polynomial import Polynomial
 from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score, pairwise_distances_chunked
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
+from sklearn.utils._param_validation import HasMethods, Interval, validate_params
+from sklearn.utils.validation import _num_samples
 
 __all__ = [
     "ObjectiveMismatch",
     "clustering_accuracy",
     "feature_drift",
+    "neighbor_agreement",
     "objective_mismatch",
+    "silhouette",
+    "stability_score",
 ]
 
 
@@ -67,6 +82,264 @@ def clustering_accuracy(y_true, y_pred):
     counts = contingency_matrix(y_true, y_pred)
     matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
     return float(matched / len(y_true))
+
+
+def disjoint_parts(n_samples, random_state):
+    """Positions of two halves to fit, and of a third part to compare, at random.
+
+    Parameters
+    ----------
+    n_samples : int
+    random_state : RandomState instance
+
+    Returns
+    -------
+    first, second, third : ndarrays
+        Of two fifths of the rows, two fifths, and the rest.
+    """
+    order = random_state.permutation(n_samples)
+    size = 2 * n_samples // 5
+    return order[:size], order[size : 2 * size], order[2 * size :]
+
+
+@validate_params(
+    {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "X": ["array-like"],
+        "n_splits": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=False,
+)
+def stability_score(estimator, X, *, n_splits=5, random_state=None):
+    """Agreement of fits to disjoint halves on rows that neither saw.
+
+    Too many clusters cut something whole in two, each time elsewhere.
+
+    Parameters
+    ----------
+    estimator : estimator with `fit` and `predict`
+        It is cloned; the clones are fitted.
+    X : array-like of shape (n_samples, n_features)
+        At least five rows.
+    n_splits : int, default=5
+        Number of splits into two fifths, two fifths and a fifth of the rows.
+    random_state : int, RandomState instance or None, default=None
+        Determines the splits. Pass an int for the same result at every call, if the
+        estimator has one too.
+
+    Returns
+    -------
+    stability : float
+        Mean adjusted Rand index, in [-0.5, 1]: 1 where the fits always agree, about 0
+        where they agree as by chance.
+
+    Raises
+    ------
+    ValueError
+        If X has fewer than five rows, or `estimator` refuses them.
+
+    See Also
+    --------
+    deepcluster_sk.model_selection.NumberOfClustersSearch : Compares numbers of
+        clusters with each other and with data without clusters.
+
+    Notes
+    -----
+    The cost is that of `2 * n_splits` fits to two fifths of the rows. Data without
+    clusters can be stable too: a long cloud is cut across at the same place each
+    time [1]_. So values of different numbers of clusters should not be compared
+    unless corrected for what such data show.
+
+    References
+    ----------
+    .. [1] U. von Luxburg. Clustering stability: an overview. Foundations and Trends
+       in Machine Learning 2 (2010).
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from deepcluster_sk.metrics import stability_score
+    >>> X, _ = make_blobs(200, centers=[(0, 0), (0, 9), (9, 0)], random_state=0)
+    >>> model = KMeans(3, n_init=10, random_state=0)
+    >>> stability_score(model, X, random_state=0)
+    1.0
+    """
+    n_samples = _num_samples(X)
+    if n_samples < 5:
+        raise ValueError(
+            f"Found array with {n_samples} sample(s) while a minimum of 5 is required "
+            "by stability_score."
+        )
+    random_state = check_random_state(random_state)
+    agreement = []
+    for _ in range(n_splits):
+        *halves, third = (
+            _safe_indexing(X, part) for part in disjoint_parts(n_samples, random_state)
+        )
+        first, second = (clone(estimator).fit(half).predict(third) for half in halves)
+        agreement.append(adjusted_rand_score(first, second))
+    return float(np.mean(agreement))
+
+
+SAMPLED = {
+    "X": ["array-like"],
+    "labels": ["array-like"],
+    "sample_size": [Interval(Integral, 1, None, closed="left"), None],
+    "random_state": ["random_state"],
+}
+
+
+def _table_and_labels(X, labels):
+    X = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+    labels = column_or_1d(labels)
+    check_consistent_length(X, labels)
+    return X, np.unique(labels, return_inverse=True)[1]
+
+
+def _sample(n_samples, sample_size, random_state):
+    """Positions of a sample without repetitions, or of all."""
+    if sample_size is None or sample_size >= n_samples:
+        return np.arange(n_samples)
+    random_state = check_random_state(random_state)
+    return random_state.choice(n_samples, sample_size, replace=False)
+
+
+@validate_params(
+    {**SAMPLED, "n_neighbors": [Interval(Integral, 1, None, closed="left")]},
+    prefer_skip_nested_validation=True,
+)
+def neighbor_agreement(
+    X, labels, *, n_neighbors=10, sample_size=10_000, random_state=None
+):
+    """Share of near neighbours in the same cluster, corrected for chance.
+
+    High where the borders of clusters run through empty space, whatever the shape of
+    clusters.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, or their embedding.
+    labels : array-like of shape (n_samples,)
+        Cluster labels, of any type; -1 is a label like any other.
+    n_neighbors : int, default=10
+        Number of neighbours of each row, itself left out; all others if there are no
+        more rows.
+    sample_size : int or None, default=10_000
+        Number of rows whose neighbours are looked up, among all. None takes all.
+    random_state : int, RandomState instance or None, default=None
+        Determines the sample. Pass an int for the same result at every call.
+
+    Returns
+    -------
+    agreement : float
+        At most 1, where no row has a neighbour of another cluster; about 0 for labels
+        by chance, and 0 for a single cluster.
+
+    Raises
+    ------
+    ValueError
+        If X has fewer than two rows, or is not as long as `labels`.
+
+    Notes
+    -----
+    With a the share of neighbours in the same cluster and e that of pairs of rows,
+    ``(a - e) / (1 - e)``. The cost is that of finding the neighbours of `sample_size`
+    rows among n_samples, with a tree where there are few features, and never more
+    memory than a block of distances.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.metrics import neighbor_agreement
+    >>> X = [[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]]
+    >>> neighbor_agreement(X, [0, 0, 0, 1, 1, 1], n_neighbors=2)
+    1.0
+    >>> neighbor_agreement(X, [0, 1, 0, 1, 0, 1], n_neighbors=2) < 0
+    True
+    """
+    X, labels = _table_and_labels(X, labels)
+    n = len(X)
+    sizes = np.bincount(labels)
+    by_chance = (sizes * (sizes - 1.0)).sum() / (n * (n - 1.0))
+    if by_chance == 1:
+        return 0.0
+    rows = _sample(n, sample_size, random_state)
+    # A row need not come first among its own neighbours: others may be equal to it.
+    n_neighbors = min(n_neighbors, n - 1)
+    finder = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(X)
+    found = finder.kneighbors(X[rows], return_distance=False)
+    itself = found == rows[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    others = labels[found[~itself].reshape(len(rows), n_neighbors)]
+    agreement = (others == labels[rows, None]).mean()
+    return float((agreement - by_chance) / (1 - by_chance))
+
+
+@validate_params(SAMPLED, prefer_skip_nested_validation=True)
+def silhouette(X, labels, *, sample_size=10_000, random_state=None):
+    """Mean silhouette of a sample of rows, by their distances to all.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, or their embedding.
+    labels : array-like of shape (n_samples,)
+        Cluster labels, of any type; -1 is a label like any other.
+    sample_size : int or None, default=10_000
+        Number of rows whose silhouettes are averaged. None takes all.
+    random_state : int, RandomState instance or None, default=None
+        Determines the sample. Pass an int for the same result at every call.
+
+    Returns
+    -------
+    silhouette : float
+        In [-1, 1]; high where rows are much nearer to their own cluster than to the
+        next. Rows that are a cluster of their own count as 0.
+
+    Raises
+    ------
+    ValueError
+        If there is a single cluster, X has fewer than two rows or is not as long as
+        `labels`.
+
+    See Also
+    --------
+    sklearn.metrics.silhouette_score : Draws a sample, and forgets the other rows: a
+        small cluster may be missing from it.
+
+    Notes
+    -----
+    `sample_size` times n_samples distances are computed, a block of rows at a time.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.metrics import silhouette
+    >>> X = [[0.0], [1.0], [9.0], [10.0]]
+    >>> round(silhouette(X, ["a", "a", "b", "b"]), 3)
+    0.889
+    """
+    X, labels = _table_and_labels(X, labels)
+    sizes = np.bincount(labels)
+    if len(sizes) < 2:
+        raise ValueError("A silhouette needs at least 2 clusters. Got 1.")
+    rows = _sample(len(X), sample_size, random_state)
+    member = np.zeros((len(X), len(sizes)))
+    member[np.arange(len(X)), labels] = 1
+    sums = np.vstack(
+        list(
+            pairwise_distances_chunked(X[rows], X, reduce_func=lambda d, _: d @ member)
+        )
+    )
+    each, own = np.arange(len(rows)), labels[rows]
+    inner = sums[each, own] / np.maximum(sizes[own] - 1, 1)
+    outer = sums / sizes
+    outer[each, own] = np.inf
+    outer = outer.min(axis=1)
+    larger = np.maximum(inner, outer)
+    values = np.divide(outer - inner, larger, np.zeros(len(rows)), where=larger > 0)
+    return float(np.where(sizes[own] > 1, values, 0).mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,6 +154,99 @@ def test_warnings_become_lines(tmp_path, capsys):
     assert "warning: DCN uses" in capsys.readouterr().err
 
 
+def three_groups(n=90):
+    rng = np.random.default_rng(0)
+    centers = 9 * np.array([[0, 0], [1, 0], [0, 1]])
+    return rng.normal(size=(n, 2)) + centers[np.arange(n) % 3]
+
+
+@pytest.mark.parametrize("header", [",a,b", "id,a,b", None])
+def test_an_index_is_left_out(tmp_path, capsys, header):
+    path, X = tmp_path / "x.csv", three_groups()
+    rows = [f"{i},{a},{b}" for i, (a, b) in enumerate(X.tolist())]
+    path.write_text("\n".join([header, *rows] if header else rows))
+    assert _cli.main([str(path), "-k", "3"]) == 0
+    output = capsys.readouterr()
+    name = "'id'" if header == "id,a,b" else "without a name" if header else "'0'"
+    assert f"left out column {name}, which counts the rows" in output.err
+    assert "90 rows, 2 columns" in output.err
+    path.write_text("\n".join(["a,b", *(row.partition(",")[2] for row in rows)]))
+    assert _cli.main([str(path), "-k", "3"]) == 0
+    assert capsys.readouterr().out == output.out
+
+
+def test_an_index_can_stay_or_be_dropped_by_name(tmp_path, capsys):
+    path, X = tmp_path / "x.csv", three_groups()
+    rows = [f"{i},{a},{b}" for i, (a, b) in enumerate(X.tolist(), start=1)]
+    path.write_text("\n".join(["id,a,b", *rows]))
+    for option, width in (("--keep-index", 3), ("--drop=id", 2), ("--drop=0", 2)):
+        assert _cli.main([str(path), "-k", "3", option]) == 0
+        errors = capsys.readouterr().err
+        assert "left out" not in errors
+        assert f"{width} columns" in errors
+
+
+def test_what_only_resembles_an_index_stays(tmp_path, capsys):
+    X = three_groups()
+    for first in (range(1990, 1990 + len(X)), np.arange(len(X)) // 2):
+        path = tmp_path / "x.csv"
+        rows = [f"{i},{a},{b}" for i, (a, b) in zip(first, X.tolist(), strict=True)]
+        path.write_text("\n".join(["year,a,b", *rows]))
+        assert _cli.main([str(path), "-k", "3"]) == 0
+        assert "90 rows, 3 columns" in capsys.readouterr().err
+    np.save(tmp_path / "x.npy", np.column_stack([np.arange(len(X)), X]))
+    assert _cli.main([str(tmp_path / "x.npy"), "-k", "3"]) == 0
+    assert "90 rows, 3 columns" in capsys.readouterr().err
+
+
+def test_different_scales_are_warned_of(tmp_path, capsys):
+    path, X = tmp_path / "x.csv", three_groups()
+    lines = ["a,b,mass", *(f"{a},{b},{500 * a}" for a, b in X.tolist())]
+    path.write_text("\n".join(lines))
+    assert _cli.main([str(path), "-k", "3"]) == 0
+    errors = capsys.readouterr().err
+    assert "the deviation of column mass is" in errors
+    assert "--scale standard" in errors
+    for option in (["--scale", "standard"], ["--drop", "mass"]):
+        assert _cli.main([str(path), "-k", "3", *option]) == 0
+        assert "very different scale" not in capsys.readouterr().err
+
+
+def test_without_a_number_one_is_searched(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", three_groups())
+    assert _cli.main([str(tmp_path / "x.npy"), "-k", "2-4"]) == 0
+    output = capsys.readouterr()
+    assert "3 clusters, chosen by stability" in output.err
+    table = [line.split() for line in output.err.splitlines()[:4]]
+    assert [row[0] for row in table] == ["k", "2", "3", "4"]
+    assert [row[-1] for row in table[1:]].index("<") == 1
+    assert {*output.out.split()} == {"cluster", "0", "1", "2"}
+    assert _cli.build_parser().parse_args(["x.npy"]).n_clusters == range(2, 11)
+
+
+def test_no_structure_is_one_cluster(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(90, 2)))
+    assert _cli.main([str(tmp_path / "x.npy"), "-k", "2-3"]) == 0
+    output = capsys.readouterr()
+    assert "1 cluster: no number shows more structure" in output.err
+    assert {*output.out.split()} == {"cluster", "0"}
+
+
+def test_a_number_among_the_parameters_is_not_searched(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", three_groups())
+    assert _cli.main([str(tmp_path / "x.npy"), "--set", "n_clusters=2"]) == 0
+    output = capsys.readouterr()
+    assert "chosen" not in output.err
+    assert {*output.out.split()} == {"cluster", "0", "1"}
+
+
+@pytest.mark.parametrize("wrong", ["4-2", "0-3", "two", "2-"])
+def test_wrong_numbers_are_refused(tmp_path, capsys, wrong):
+    with pytest.raises(SystemExit):
+        _cli.main(["x.npy", "-k", wrong])
+    assert "-k/--n-clusters" in capsys.readouterr().err
+
+
 def test_help_names_every_method():
     command = [sys.executable, "-m", "deepcluster_sk", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -25,6 +25,7 @@ MODULES = (
     "kernels",
     "solvers",
     "metrics",
+    "model_selection",
     "modules",
     "parallel",
     "plotting",

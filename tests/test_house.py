@@ -68,7 +68,15 @@ ORDER = [
     {"__init__"},
 ]
 # These stand beside: nothing of the above knows them, but for what a user calls.
-BESIDE = {"augmentation", "datasets", "metrics", "plotting", "_cli", "__main__"}
+BESIDE = {
+    "augmentation",
+    "datasets",
+    "metrics",
+    "model_selection",
+    "plotting",
+    "_cli",
+    "__main__",
+}
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

@@ -10,11 +10,13 @@ from deepcluster_sk.plotting._embedding import EmbeddingDisplay
 from deepcluster_sk.plotting._exemplars import ExemplarDisplay
 from deepcluster_sk.plotting._losses import LossDisplay
 from deepcluster_sk.plotting._mismatch import ObjectiveMismatchDisplay
+from deepcluster_sk.plotting._number_of_clusters import NumberOfClustersDisplay
 
 __all__ = [
     "DenoisingDisplay",
     "EmbeddingDisplay",
     "ExemplarDisplay",
     "LossDisplay",
+    "NumberOfClustersDisplay",
     "ObjectiveMismatchDisplay",
 ]
