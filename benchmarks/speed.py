@@ -109,7 +109,10 @@ def ours(method, n_clusters, sizes, epochs, seed):
     )
     if epochs is not None:
         model.set_params(pretrain_epochs=epochs[0], max_epochs=epochs[1])
-        if "pretraining" in model.get_params():  # what the others do, too
+        # What the others do, too.
+        if method == "DDC":
+            model.set_params(pretraining=None)
+        elif "pretraining" in model.get_params():
             model.set_params(pretraining="end-to-end")
     return model
 

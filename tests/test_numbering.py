@@ -15,6 +15,7 @@ from deepcluster_sk._estimator import _base
 from deepcluster_sk.building import BaseDeepClusterer
 from deepcluster_sk.cluster import dec
 from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.initialization import first_clusters
 from deepcluster_sk.initialization._centers import kmeans_start
 from deepcluster_sk.solvers._numbering import numbered, order_of_clusters, renumbered
 from deepcluster_sk.solvers._spherical_kmeans import spherical_kmeans
@@ -84,16 +85,17 @@ def test_the_parts_of_a_graph_are_numbered():
     assert_array_equal(labels, np.repeat([2, 0, 1], [5, 12, 9]))
 
 
-@pytest.mark.parametrize("init", ["mixture", "k-means"])
+@pytest.mark.parametrize("init", ["auto", "mixture", "k-means"])
 @pytest.mark.rounding
 def test_training_starts_from_numbered_clusters(init, blobs, monkeypatch):
-    place, found = dec.place_centers, []
+    found = []
 
-    def place_and_keep(*args):
-        found.append(place(*args)[1])
-        return place(*args)
+    def start_and_keep(estimator, run):
+        first = yield from first_clusters(estimator, run)
+        found.append(first.labels)
+        return first
 
-    monkeypatch.setattr(dec, "place_centers", place_and_keep)
+    monkeypatch.setattr(dec, "first_clusters", start_and_keep)
     clone(SMALL["DEC"]).set_params(init=init).fit(blobs[0][20:])
     assert is_numbered(found[0].numpy())
 

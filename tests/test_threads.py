@@ -292,7 +292,12 @@ def test_large_network_trains_and_predicts_with_all_threads(calls):
     X = np.random.RandomState(0).rand(256, 64).astype(np.float32)
     count = _Count()
     model = IDEC(
-        2, pretrain_epochs=1, max_epochs=1, callbacks=[count], random_state=0
+        2,
+        hidden_layer_sizes=(500, 500, 2000),
+        pretrain_epochs=1,
+        max_epochs=1,
+        callbacks=[count],
+        random_state=0,
     ).fit(X)
     assert count.seen == {2}
     watch(type(model.net_), "apply")

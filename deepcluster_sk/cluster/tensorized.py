@@ -134,11 +134,11 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
         The centres C_j. Unlike those of methods with one embedding they live in
         the space of X: in its own code every centre is near zero.
-    components_ : ndarray of shape (n_clusters, latent_dim_, n_features), float32
+    components_ : ndarray of shape (n_clusters, n_components, n_features), float32
         For linear autoencoders, the orthonormal rows of each encoder U_j.
     latent_dim_ : int
-        Width of the code.
-    code_penalty_ : ndarray of shape (n_clusters, latent_dim_), float32
+        Width of the code, ``n_components`` above.
+    code_penalty_ : ndarray of shape (n_clusters, n_components), float32
         λ of each direction of each cluster.
     noise_variance_ : float
         Where penalties are found, the variance of all clusters outside of their

@@ -103,9 +103,10 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         fitted. The columns:
 
         - "n_clusters", and "mean_fit_time", in seconds;
-        - for each criterion but "consensus", as in "mean_stability": "mean_" and
-          "std_" over splits, and "mean_reference_" and "std_reference_", the larger
-          ones of the two references; "score_", the first corrected for the latter;
+        - for each criterion but "consensus", here of "stability": "mean_stability" and
+          "std_stability" over splits, "mean_reference_stability" and
+          "std_reference_stability", the larger ones of the two references, and
+          "score_stability", the first corrected for the reference;
         - "score_consensus": minus the mean rank;
         - "structure": by how many standard deviations of the references they are
           surpassed, in near neighbours or the silhouette, whichever is larger.

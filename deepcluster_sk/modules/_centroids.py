@@ -188,8 +188,8 @@ def build_spherical_autoencoder(
     >>> import torch
     >>> from deepcluster_sk.modules import build_spherical_autoencoder
     >>> module = build_spherical_autoencoder(3, n_features=4, latent_dim=6)
-    >>> module.direct(torch.randn(5, 4)).norm(dim=1)
-    tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000], grad_fn=...)
+    >>> module.direct(torch.randn(5, 4)).shape
+    torch.Size([5, 6])
     """
     if architecture == "conv":
         sizes = (16, 32, 32) if hidden_layer_sizes is None else hidden_layer_sizes
