@@ -99,9 +99,8 @@ What is known about those that stay below:
 
 - Defaults know nothing of images: all networks here are dense. What convolutions and
   moved images bring is on the page of the suite `exemplars`.
-- `TensorizedAutoencoder` has one direction a cluster by default. It is made for
-  denoising, and for clusters that lie along lines: an object of COIL-20 that turns
-  does not.
+- Codes of `DeepSubspaceClustering` drift towards one direction in long training, and its
+  subspaces contain the origin: few features, as of iris, leave little to tell apart.
 - The filters of `ConvTransformClustering` are held by a log-determinant alone, not by a
   decoder. Of COIL-20 it sees 32 principal directions.
 - The loss of `DDC` wants clusters of equal size, and may leave a start of unequal ones.
