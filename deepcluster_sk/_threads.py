@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 # two cores that others used too: two threads took 1.4 times as long as one at 5e6
 # (layers of 64), 1.2 times at 3e7 (200), so they are even somewhere above. At the
 # median, beside a busy core, they took 26 times as long at 5e6 and 12 times at 1e7.
-# A step of the default network, 500-500-2000-10, has 7e8 and must keep all threads.
+# A step of the papers' network, 500-500-2000-10, has 7e8 and must keep all threads.
 SMALL_WORK = 1e8
 
 
