@@ -99,7 +99,7 @@ What is known about those that stay below:
 
 - Defaults know nothing of images: all networks here are dense. What convolutions and
   moved images bring is on the page of the suite `exemplars`.
-- Codes of `DeepSubspaceClustering` drift towards one direction in long training, and its
+- Codes of `DeepSubspaceClustering` drift towards one direction in long training. Its
   subspaces contain the origin: few features, as of iris, leave little to tell apart.
 - The filters of `ConvTransformClustering` are held by a log-determinant alone, not by a
   decoder. Of COIL-20 it sees 32 principal directions.
