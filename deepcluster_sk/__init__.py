@@ -1,37 +1,11 @@
 """Deep clustering as scikit-learn estimators."""
 
-from deepcluster_sk._version import __version__
-from deepcluster_sk.cluster import (
-    DCN,
-    DDC,
-    DEC,
-    IDEC,
-    PCX,
-    Autoencoder,
-    ConvTransformClustering,
-    DeepDictionaryClustering,
-    DeepSubspaceClustering,
-    DeepTransformClustering,
-    DiscriminativeClustering,
-    SparseSubspaceClustering,
-    TensorizedAutoencoder,
-)
-from deepcluster_sk.persistence import load
+from importlib.util import find_spec
 
-__all__ = [
-    "DCN",
-    "DDC",
-    "DEC",
-    "IDEC",
-    "PCX",
-    "Autoencoder",
-    "ConvTransformClustering",
-    "DeepDictionaryClustering",
-    "DeepSubspaceClustering",
-    "DeepTransformClustering",
-    "DiscriminativeClustering",
-    "SparseSubspaceClustering",
-    "TensorizedAutoencoder",
-    "__version__",
-    "load",
-]
+import lazy_loader
+
+# What there is, and where, says __init__.pyi, which type checkers read too. Each name
+# is imported when it is first used, since torch takes seconds.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# Submodules are attributes too, but ``import *`` brings none.
+__all__ = [name for name in __all__ if find_spec(f"{__name__}.{name}") is None]

@@ -1,31 +1,30 @@
-"""The command line: a file in; labels, an embedding and a picture out."""
+"""The command line: a file in; labels, an embedding and a picture out.
+
+torch and scikit-learn take seconds to import. So they are imported when something is
+about to be fitted: help, and errors in the options or the file, come at once.
+"""
 
 import argparse
 import ast
 import csv
-import inspect
+import functools
 import sys
 import warnings
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import deepcluster_sk
 from deepcluster_sk.exceptions import ConvergenceError
-from deepcluster_sk.model_selection import NumberOfClustersSearch
 
-METHODS = {
-    name: getattr(deepcluster_sk, name)
-    for name in deepcluster_sk.__all__
-    if hasattr(getattr(deepcluster_sk, name), "fit_predict")
-}
 BLOCK_ROWS = 65536
 # A column whose deviation is so many times the median of the others' decides alone.
 VERY_DIFFERENT = 10
 SEARCHED = range(2, 11)
-SCALERS = {"standard": StandardScaler, "range": MinMaxScaler}
+# Classes of sklearn.preprocessing.
+SCALERS = {"standard": "StandardScaler", "range": "MinMaxScaler"}
 EXAMPLES = """\
 examples:
   python -m deepcluster_sk penguins.csv --drop species --n-clusters 3 --scale range \\
@@ -38,6 +37,42 @@ examples:
 
 class UsageError(Exception):
     """What the user can put right: printed as it is, without a traceback."""
+
+
+class Method(NamedTuple):
+    """What is known of a class without importing it."""
+
+    summary: str
+    parameters: tuple[str, ...]
+
+
+@functools.cache
+def methods():
+    """Read the clusterers from the source of the package, without importing them.
+
+    Returns
+    -------
+    methods : dict of str to Method
+        By name, in the order of the alphabet.
+    """
+    found = {}
+    for path in Path(deepcluster_sk.cluster.__path__[0]).glob("[!_]*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name in deepcluster_sk.__all__:
+                parameters = _parameters(node)
+                if "n_clusters" in parameters:
+                    first = ast.get_docstring(node).splitlines()[0]
+                    _, _, summary = first.partition(": ")
+                    found[node.name] = Method(summary or first, parameters)
+    return dict(sorted(found.items()))
+
+
+def _parameters(node):
+    """Names of what the constructor of a class takes."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef) and child.name == "__init__":
+            return tuple(a.arg for a in (*child.args.args[1:], *child.args.kwonlyargs))
+    return ()
 
 
 def build_parser():
@@ -137,13 +172,8 @@ def parse_number(text):
 
 
 def _summaries():
-    width = max(map(len, METHODS))
-    lines = []
-    for name, method in METHODS.items():
-        first = inspect.getdoc(method).splitlines()[0]
-        _, _, summary = first.partition(": ")
-        lines.append(f"  {name:{width}}  {summary or first}")
-    return "\n".join(lines)
+    width = max(map(len, methods()))
+    return "\n".join(f"  {n:{width}}  {m.summary}" for n, m in methods().items())
 
 
 def main(arguments=None):
@@ -177,7 +207,7 @@ def run(options):
     options : argparse.Namespace
         As ``build_parser`` makes them.
     """
-    model = make_model(options)
+    method, parameters = choose_method(options)
     check_outputs(options)
     X, names = read(options.data)
     index = None if options.keep_index else index_column(X, names, options)
@@ -187,10 +217,8 @@ def run(options):
     dropped = options.drop if index is None else [*options.drop, index]
     X, names = drop_columns(X, names, dropped)
     check_finite(X, names)
-    if options.scale != "none":
-        X = SCALERS[options.scale]().fit_transform(X)
-    else:
-        check_scales(X, names)
+    X = scaled(X, names, options.scale)
+    model = getattr(deepcluster_sk, method)(**parameters)
     start = perf_counter()
     if isinstance(options.n_clusters, range):
         model = search(model, X, options)
@@ -210,15 +238,23 @@ def say(text):
     print(text, file=sys.stderr)
 
 
-def make_model(options):
-    """Build the estimator that the options name."""
-    by_name = {name.lower(): method for name, method in METHODS.items()}
-    method = by_name.get(options.method.lower())
-    if method is None:
+def choose_method(options):
+    """Find the method that the options name, and what to make it with.
+
+    Returns
+    -------
+    name : str
+        Of a class.
+    parameters : dict
+        Its constructor's; what values may be is checked by ``fit``.
+    """
+    by_name = {name.lower(): name for name in methods()}
+    name = by_name.get(options.method.lower())
+    if name is None:
         raise UsageError(
-            f"unknown method {options.method!r}. There are {', '.join(METHODS)}."
+            f"unknown method {options.method!r}. There are {', '.join(methods())}."
         )
-    known = method().get_params()
+    known = methods()[name].parameters
     parameters = {}
     for text in options.set:
         key, equals, value = text.partition("=")
@@ -226,8 +262,7 @@ def make_model(options):
             raise UsageError(f"--set takes KEY=VALUE. Got {text!r}.")
         if key not in known:
             raise UsageError(
-                f"{method.__name__} has no parameter {key!r}. It has "
-                f"{', '.join(sorted(known))}."
+                f"{name} has no parameter {key!r}. It has {', '.join(sorted(known))}."
             )
         parameters[key] = parse_value(value)
     if "n_clusters" in parameters:
@@ -239,7 +274,7 @@ def make_model(options):
         # A search has a bar of its own.
         "verbose": int(options.verbose and not searched),
     }
-    return method(**{**common, **parameters})
+    return name, {**common, **parameters}
 
 
 def parse_value(text):
@@ -476,6 +511,29 @@ def check_finite(X, names):
         )
 
 
+def scaled(X, names, how):
+    """Scale the columns, or warn where they should perhaps be scaled.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    names : list of str
+        Names of the columns.
+    how : str
+        As ``--scale`` names it.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+    """
+    if how == "none":
+        check_scales(X, names)
+        return X
+    from sklearn import preprocessing
+
+    return getattr(preprocessing, SCALERS[how])().fit_transform(X)
+
+
 def check_scales(X, names):
     """Warn of a column beside whose scale the others do not count.
 
@@ -485,6 +543,8 @@ def check_scales(X, names):
     names : list of str
         Names of the columns.
     """
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler()
     for start in range(0, len(X), BLOCK_ROWS):  # X may be larger than memory
         scaler.partial_fit(X[start : start + BLOCK_ROWS])
@@ -538,6 +598,8 @@ def search(model, X, options):
     best : estimator
         Fitted, with the number that was found.
     """
+    from deepcluster_sk.model_selection import NumberOfClustersSearch
+
     search = NumberOfClustersSearch(
         model,
         options.n_clusters,

@@ -65,21 +65,17 @@ def load(path, **parameters):
         name = content["class"]
         known, left_out = content["parameters"], content["left_out"]
         fitted, module = content["fitted"], content["module"]
-        if name not in _estimators():
+        # A file's name is looked up among these and nowhere else.
+        if name not in cluster.__all__:
             raise ValueError(f"deepcluster_sk has no estimator {name!r}")
         _check_replacements(name, {**known, **left_out}, left_out, parameters)
-        estimator = _estimators()[name](**{**known, **parameters})
+        estimator = getattr(cluster, name)(**{**known, **parameters})
         estimator._validate_params()
         vars(estimator).update(fitted)
         estimator._restore_fitted(module)
     except MALFORMED as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return estimator
-
-
-def _estimators():
-    """Public estimators by name: a file's name is looked up here and nowhere else."""
-    return {name: getattr(cluster, name) for name in cluster.__all__}
 
 
 def _check_replacements(name, known, left_out, parameters):

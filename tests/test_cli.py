@@ -250,5 +250,5 @@ def test_wrong_numbers_are_refused(tmp_path, capsys, wrong):
 def test_help_names_every_method():
     command = [sys.executable, "-m", "deepcluster_sk", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert all(name in text for name in _cli.METHODS)
+    assert all(name in text for name in _cli.methods())
     assert "Autoencoder " not in text.replace("TensorizedAutoencoder", "")

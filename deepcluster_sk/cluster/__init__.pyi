@@ -1,0 +1,13 @@
+from .autoencoder import Autoencoder as Autoencoder
+from .conv_transform import ConvTransformClustering as ConvTransformClustering
+from .dcn import DCN as DCN
+from .ddc import DDC as DDC
+from .dec import DEC as DEC
+from .dec import IDEC as IDEC
+from .deep_subspace import DeepSubspaceClustering as DeepSubspaceClustering
+from .dictionary import DeepDictionaryClustering as DeepDictionaryClustering
+from .discriminative import DiscriminativeClustering as DiscriminativeClustering
+from .pcx import PCX as PCX
+from .sparse_subspace import SparseSubspaceClustering as SparseSubspaceClustering
+from .tensorized import TensorizedAutoencoder as TensorizedAutoencoder
+from .transform import DeepTransformClustering as DeepTransformClustering
