@@ -63,6 +63,9 @@ SMALL = {
     "TensorizedAutoencoder-exact": TensorizedAutoencoder(
         n_clusters=3, n_init=2, random_state=0
     ),
+    "TensorizedAutoencoder-posterior": TensorizedAutoencoder(
+        n_clusters=3, assignment="posterior", n_init=2, max_epochs=30, random_state=0
+    ),
     "TensorizedAutoencoder-linear-gradient": TensorizedAutoencoder(
         n_clusters=3, solver="gradient", max_epochs=5, random_state=0
     ),

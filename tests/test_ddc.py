@@ -402,3 +402,79 @@ def test_only_some_rows_of_many_are_compared(X, monkeypatch):
     model = DDC(3, **NEIGHBORS).fit(X)
     assert [len(rows) for rows in seen] == [40]
     assert len(model.labels_) == len(X)
+
+
+# --- kernel width and blocks ----------------------------------------------------------
+
+
+def kernel_by_loop(z, width, of):
+    """The Gaussian kernel whose width is taken from the printed or the coded rule."""
+    n = len(z)
+    squares = np.array([[((a - b) ** 2).sum() for b in z] for a in z])
+    pairs = np.sort([squares[i, j] for i in range(n) for j in range(i)])
+    median = pairs[(len(pairs) - 1) // 2]
+    sigma = width * np.sqrt(median) if of == "distances" else np.sqrt(width * median)
+    return np.exp(-squares / (2 * sigma**2))
+
+
+@pytest.mark.parametrize("of", ["squares", "distances"])
+@pytest.mark.parametrize("width", [0.15, 0.6])
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_kernels_are_as_wide_as_printed_or_as_coded(of, width, X):
+    model = DDC(
+        3,
+        **{**SMALL, "max_epochs": 1},
+        kernel_width=width,
+        kernel_width_of=of,
+        companion="naive",
+        companion_weight=1.0,
+        tol=0,
+    ).fit(X)
+    module, x = model.module_, torch.from_numpy(X)
+    with torch.no_grad():
+        _, assignment, code, blocks = direct_terms(module, x)
+        kernels = [
+            torch.from_numpy(kernel_by_loop(z.double().numpy(), width, of)).float()
+            for z in (module.hidden(code), *blocks)
+        ]
+        expected = cauchy_schwarz_loss(assignment, kernels[0])
+        expected += assignment_orthogonality(assignment)
+        expected += simplex_corner_loss(assignment, kernels[0])
+        expected += sum(cauchy_schwarz_loss(assignment, k) for k in kernels[1:])
+    assert model.objective_ == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_the_printed_width_is_a_share_of_the_coded_one(X):
+    printed = DDC(3, **SMALL, kernel_width=0.5, kernel_width_of="distances").fit(X)
+    coded = DDC(3, **SMALL, kernel_width=0.25).fit(X)
+    np.testing.assert_array_equal(printed.transform(X), coded.transform(X))
+    default = DDC(3, **SMALL).fit(X)
+    assert (default.transform(X) != coded.transform(X)).any()
+
+
+@pytest.mark.parametrize("weighting", ["constant", "linear", "exponential"])
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_companions_of_chosen_blocks_add_up(weighting, X):
+    def first_loss(blocks):
+        model = DDC(
+            3,
+            **{**SMALL, "max_epochs": 1},
+            companion="naive",
+            companion_weighting=weighting,
+            companion_blocks=blocks,
+        )
+        return model.fit(X).history_[0]["companion"]
+
+    first, second, both = map(first_loss, ([1], [2], [1, 2]))
+    assert both == first_loss(None)
+    # Before the first step all networks are the same.
+    assert first + second == pytest.approx(both, rel=1e-5)
+    assert min(first, second) > 0
+
+
+@pytest.mark.parametrize("blocks", [[3], [0], [1.5], [-1, 1], []])
+def test_blocks_that_are_not_there_are_refused(blocks, X):
+    model = DDC(3, **SMALL, companion="naive", companion_blocks=blocks)
+    with pytest.raises(ValueError, match="integers from 1 to 2"):
+        model.fit(X)

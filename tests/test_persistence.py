@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EpochTimer
 
 import deepcluster_sk
+from deepcluster_sk._estimator._base import OF_ALL_ROWS
 from deepcluster_sk.building import Solution
 from deepcluster_sk.io import _safetensors as _container
 from deepcluster_sk.io._safetensors import NotStorable, pack, read, unpack, write
@@ -63,7 +64,7 @@ def public_attributes(estimator):
         for name, value in sorted(vars(estimator).items())
         if name.endswith("_")
         and name[0] != "_"
-        and name not in ("net_", "module_", "affinity_matrix_")
+        and name not in ("net_", "module_", *OF_ALL_ROWS)
     }
 
 

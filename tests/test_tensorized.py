@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from deepcluster_sk import TensorizedAutoencoder, datasets
 from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.modules import StackedShallow
 from deepcluster_sk.solvers._local_pca import (
     LocalPCA,
     first_minimum,
@@ -20,6 +21,7 @@ from deepcluster_sk.solvers._local_pca import (
     reseed_empty,
     shared_noise,
 )
+from deepcluster_sk.solvers._pca_mixture import pca_mixture
 
 
 def planted(n=80, d=8, h=2, k=3, noise=0.05, seed=0):
@@ -261,6 +263,208 @@ def test_first_minimum_stops_after_the_second_rise():
     assert seen == [5, 3, 4, 2, 3, 6]
 
 
+# --- the mixture of section 4 -----------------------------------------------------
+
+
+def densities_of(model):
+    """Weights and Gaussians that the fitted attributes of a mixture describe."""
+    d = model.cluster_centers_.shape[1]
+    for center, U, penalty in zip(
+        model.cluster_centers_, model.components_, model.code_penalty_, strict=True
+    ):
+        covariance = model.noise_variance_ * (np.eye(d) + U.T * (-1 / penalty - 1) @ U)
+        yield multivariate_normal(center, covariance)
+
+
+@pytest.mark.parametrize("code_penalty", [-1.0, -0.3, "auto"])
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("kind", ["digits", "random", "collinear", "duplicated"])
+def test_log_likelihood_never_falls(code_penalty, width, kind):
+    rng = np.random.RandomState(0)
+    X = {
+        "digits": load_digits(return_X_y=True)[0][:300],
+        "random": rng.randn(60, 5),
+        "collinear": rng.randn(60, 1) @ rng.randn(1, 5),
+        "duplicated": np.repeat(rng.randn(6, 5), 10, axis=0),
+    }[kind]
+    labels = rng.randint(7, size=len(X))
+    found = pca_mixture(X.astype(float), labels, 7, width, code_penalty, 30, rng)
+    losses = np.array([row["loss"] for row in found.history])
+    assert len(losses) == 30
+    assert (np.diff(losses) <= 1e-9 * np.abs(losses).max()).all()
+    assert losses[-1] < losses[0]
+    for row in found.history:
+        terms = [v for k, v in row.items() if k not in ("loss", "n_changed")]
+        assert sum(terms) == pytest.approx(row["loss"], rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("code_penalty", [-0.3, "auto"])
+def test_posterior_is_that_of_gaussians_with_weights(code_penalty):
+    X, _ = blobs(n=60)
+    X = X[:150] * [2, 1, 1, 1, 1]  # clusters of 60, 60 and 30
+    n, d = X.shape
+    model = TensorizedAutoencoder(
+        3,
+        latent_dim=2,
+        assignment="posterior",
+        code_penalty=code_penalty,
+        tol=1e-9,
+        random_state=0,
+    ).fit(X)
+    weights = model.assignment_.astype(float).mean(0)
+    log_joint = np.array(
+        [
+            np.log(p) + normal.logpdf(X)
+            for p, normal in zip(weights, densities_of(model), strict=True)
+        ]
+    ).T
+    log_likelihood = np.log(np.exp(log_joint).sum(1))
+    posterior = np.exp(log_joint - log_likelihood[:, None])
+    assert_allclose(model.predict_proba(X), posterior, atol=1e-4)
+    assert_allclose(model.assignment_, posterior, atol=1e-4)
+    assert 0.05 < (posterior.max(1) < 0.999).mean()  # rows do lie between clusters
+    objective = -2 * log_likelihood.mean()
+    if code_penalty == "auto":
+        n_free = 3 * (d + (d - 1) + (d - 2) + 2) + 1 + 2
+        objective += n_free * np.log(n) / n
+    assert model.objective_ == pytest.approx(objective, rel=1e-4)
+    assert model.score(X) == pytest.approx(-objective, rel=1e-4)
+    assert set(model.stop_reason_) == {"sweep"}
+
+
+def test_each_step_of_the_mixture_is_a_maximum():
+    """At the end no parameter near the found ones has a higher likelihood."""
+    rng = np.random.RandomState(0)
+    X, y = planted(n=30, d=4, h=1, noise=0.7)
+    found = pca_mixture(X.astype(float), y, 3, 1, "auto", 2000, rng)
+
+    def likelihood(centers, bases, penalties, noise, shares):
+        total = 0
+        for parameters in zip(centers, bases, penalties, shares, strict=True):
+            center, U, penalty, share = parameters
+            U = np.linalg.qr(U.T)[0].T
+            covariance = noise * (np.eye(4) + U.T * (-1 / penalty - 1) @ U)
+            density = multivariate_normal(center, covariance).pdf(X)
+            total = total + share / shares.sum() * density
+        return np.log(total).mean()
+
+    best = [found.centers, found.bases, found.code_penalty]
+    best += [found.noise_variance, found.shares]
+    reached = likelihood(*best)
+    assert reached == pytest.approx(-found.history[-1]["loss"] / 2)
+    for scale in (1e-2, 1e-3):
+        for _ in range(30):
+            moved = [v * (1 + scale * rng.randn(*np.shape(v))) for v in best]
+            moved[2] = moved[2].clip(-1, -0.1)
+            assert likelihood(*moved) <= reached + 1e-8
+
+
+def test_mixtures_and_hard_clusters_agree_where_clusters_are_apart():
+    X, y = planted()
+    hard = TensorizedAutoencoder(3, random_state=0).fit(X)
+    soft = TensorizedAutoencoder(3, assignment="posterior", random_state=0).fit(X)
+    assert adjusted_rand_score(y, soft.labels_) == 1
+    assert soft.latent_dim_ == hard.latent_dim_ == 2
+    assert_allclose(soft.assignment_.max(1), 1)
+    assert_allclose(soft.cluster_centers_, hard.cluster_centers_, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"code_penalty": 0.0}, "must be below 0"),
+        ({"solver": "gradient"}, "assignment='posterior' .* needs linear"),
+        ({"hidden_layer_sizes": (4,)}, "assignment='posterior' .* needs linear"),
+        ({"code_layer": "linear"}, "assignment='posterior' .* needs linear"),
+    ],
+)
+def test_mixtures_say_what_they_need(settings, message, untrained):
+    X, _ = planted(n=10)
+    with pytest.raises(ValueError, match=message):
+        TensorizedAutoencoder(3, assignment="posterior", **settings).fit(X)
+
+
+# --- soft assignments -------------------------------------------------------------
+
+KINDS = {
+    "densities": {},
+    "one penalty": {"code_penalty": -0.1},
+    "k-means": {"code_penalty": -1},
+    "positive penalty": {"code_penalty": 0.5},
+    "posterior": {"assignment": "posterior"},
+    "projected": {"assignment": "projected", "max_epochs": 10},
+    "constrained": {"assignment": "constrained", "max_epochs": 10},
+    "relu": {"code_layer": "relu", "max_epochs": 10},
+    "hidden": {"hidden_layer_sizes": (8,), "max_epochs": 10},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_probabilities_sum_to_one_and_the_largest_is_the_label(kind):
+    X, _ = penguins()
+    model = TensorizedAutoencoder(3, **KINDS[kind], random_state=0).fit(X)
+    new = X + 0.02 * np.random.RandomState(1).randn(*X.shape)
+    for rows in (X, new, 100 * new):
+        proba = model.predict_proba(rows)
+        assert proba.shape == (len(X), 3)
+        assert_allclose(proba.sum(1), 1, rtol=1e-5)
+        assert (proba.argmax(1) == model.predict(rows)).all()
+    S = model.assignment_
+    assert S.shape == (len(X), 3) and S.min() >= 0
+    assert_allclose(S.sum(1), 1, rtol=1e-5)
+    # Of the last epoch, in which the networks still moved.
+    assert (S.argmax(1) == model.labels_).mean() > 0.9
+
+
+def test_probabilities_of_one_penalty_are_of_gaussians_of_the_likeliest_noise():
+    X, _ = penguins()
+    model = TensorizedAutoencoder(3, code_penalty=-0.2, random_state=0).fit(X)
+    d = X.shape[1]
+    noise = model.objective_ / d
+
+    def minus_log_likelihood(b):
+        brackets = model.objective_ / b
+        return brackets + d * np.log(b)
+
+    assert all(
+        minus_log_likelihood(noise) < minus_log_likelihood(noise * f)
+        for f in (0.9, 0.99, 1.01, 1.1)
+    )
+    densities = np.array(
+        [
+            multivariate_normal(
+                center, noise * (np.eye(d) + U.T * (1 / 0.2 - 1) @ U)
+            ).pdf(X)
+            for center, U in zip(model.cluster_centers_, model.components_, strict=True)
+        ]
+    ).T
+    expected = densities / densities.sum(1, keepdims=True)
+    assert_allclose(model.predict_proba(X), expected, atol=1e-3)
+
+
+def test_assignments_follow_the_numbers_of_clusters():
+    X, y = planted(n=60)
+    X = np.vstack([X[y == 0][:20], X[y == 1][:40], X[y == 2]])
+    for assignment in ("lloyd", "posterior", "projected"):
+        model = TensorizedAutoencoder(
+            3, latent_dim=2, assignment=assignment, random_state=0
+        ).fit(X)
+        assert np.bincount(model.labels_).tolist() == [60, 40, 20]
+        assert (model.assignment_.argmax(1) == model.labels_).all()
+
+
+def test_options_on_s_are_soft_before_they_are_hard():
+    X, _ = planted()
+    model = TensorizedAutoencoder(
+        3, solver="gradient", assignment="constrained", max_epochs=1, random_state=0
+    ).fit(X)
+    assert ((model.assignment_ > 0.01) & (model.assignment_ < 0.99)).any()
+    assert model.history_[-1]["hardness"] == pytest.approx(
+        model.assignment_.max(1).mean(), rel=1e-5
+    )
+
+
 # --- clustering -----------------------------------------------------------------
 
 
@@ -415,7 +619,129 @@ def test_reconstruction_of_new_points_goes_through_the_chosen_cluster():
     assert_allclose(model.score_samples(new), score, rtol=1e-3, atol=1e-6)
 
 
+def test_decoders_of_noisy_inputs_are_the_regression_of_x():
+    """The closed form against least squares on many draws of the noise."""
+    X, _ = planted(d=5, h=2, noise=0.3)
+    noise_std = 0.8
+    plain = TensorizedAutoencoder(3, latent_dim=2, random_state=0).fit(X)
+    model = TensorizedAutoencoder(
+        3, latent_dim=2, noise_std=noise_std, random_state=0
+    ).fit(X)
+    # Clusters do not move, nor codes.
+    assert (model.labels_ == plain.labels_).all()
+    assert_allclose(model.transform(X), plain.transform(X))
+    rng = np.random.RandomState(0)
+    for j in range(3):
+        R = X[model.labels_ == j].astype(float) - model.cluster_centers_[j]
+        U = model.components_[j].astype(float)
+        R = np.tile(R, (2000, 1))
+        codes = (R + noise_std * rng.randn(*R.shape)) @ U.T
+        decoder = np.linalg.lstsq(codes, R, rcond=None)[0]  # (h, d)
+        code = model.transform(X)[model.labels_ == j]
+        expected = code @ decoder + model.cluster_centers_[j]
+        found = model.denoise(X)[model.labels_ == j]
+        assert_allclose(found, expected, atol=0.03)
+        tied = plain.denoise(X)[model.labels_ == j]
+        assert np.abs(tied - expected).max() > 0.1
+
+
+@pytest.mark.parametrize("assignment", ["lloyd", "posterior"])
+def test_noise_told_makes_denoising_better(assignment):
+    X, _ = planted(n=400, noise=0.1)
+    rng = np.random.RandomState(0)
+    train, test = X[::2], X[1::2]
+    noisy = test + rng.randn(*test.shape)
+
+    def error(noise_std):
+        model = TensorizedAutoencoder(
+            3,
+            latent_dim=2,
+            assignment=assignment,
+            noise_std=noise_std,
+            random_state=0,
+        ).fit(train)
+        return np.square(model.denoise(noisy) - test).mean()
+
+    assert error(1.0) < 0.9 * error(0.0)
+
+
 # --- other networks -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code_layer", "rectified"), [("linear", 0), ("relu", 1)])
+def test_shallow_networks_have_two_free_weights_and_no_bias(code_layer, rectified):
+    X, _ = planted(n=20, d=6)
+    model = TensorizedAutoencoder(
+        3, latent_dim=2, code_layer=code_layer, max_epochs=5, random_state=0
+    ).fit(X)
+    stack = model.module_.stack
+    shapes = [tuple(p.shape) for p in stack.parameters()]
+    assert shapes == [(3, 6, 2), (3, 2, 6)]
+    down, up = (p.detach().numpy() for p in stack.parameters())
+    label = model.predict(X)
+    centers = model.cluster_centers_[label]
+    code = np.einsum("ndh,nd->nh", down[label], X - centers)
+    code = np.maximum(code, 0) if rectified else code
+    assert_allclose(model.transform(X), code, rtol=1e-3, atol=1e-4)
+    decoded = np.einsum("nhd,nh->nd", up[label], code) + centers
+    assert_allclose(model.reconstruct(X), decoded, rtol=1e-3, atol=1e-4)
+    assert not hasattr(model, "components_")
+
+
+def test_untied_linear_networks_come_to_the_principal_plane():
+    X, y = planted()
+    model = TensorizedAutoencoder(
+        3,
+        latent_dim=2,
+        code_layer="linear",
+        code_penalty=0,
+        lr=3e-2,
+        max_epochs=300,
+        tol=0,
+        random_state=0,
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    for j in range(3):
+        plane = PCA(2).fit(X[model.labels_ == j]).components_
+        decoder = model.module_.stack.decoder.weight[j].detach().numpy()
+        assert subspace_angles(plane.T, decoder.T).max() < 5e-2
+
+
+def test_free_codes_evade_their_penalty_by_shrinking():
+    """Why an orthonormal encoder is the default: Theorem 2.2 assumes one."""
+    X, _ = planted()
+    common = {"latent_dim": 2, "lr": 3e-2, "max_epochs": 300, "tol": 0}
+    common |= {"code_penalty": -0.5, "random_state": 0}
+    free = TensorizedAutoencoder(3, code_layer="linear", **common).fit(X)
+    tied = TensorizedAutoencoder(3, solver="gradient", **common).fit(X)
+    spread = [np.square(m.transform(X)).sum(1).mean() for m in (free, tied)]
+    assert spread[0] < 0.5 * spread[1]
+
+
+def test_layers_of_the_code_are_for_networks_without_others(untrained):
+    X, _ = planted(n=10)
+    with pytest.raises(ValueError, match=r"code_layer='relu'.* only layer is the code"):
+        TensorizedAutoencoder(3, code_layer="relu", hidden_layer_sizes=(4,)).fit(X)
+    with pytest.raises(ValueError, match=r"solver='exact'.* needs linear"):
+        TensorizedAutoencoder(3, code_layer="linear", solver="exact").fit(X)
+    with pytest.raises(ValueError, match="must be at most 0"):
+        TensorizedAutoencoder(3, code_layer="linear", code_penalty=0.1).fit(X)
+
+
+def test_shallow_stacks_match_linear_layers():
+    stack = StackedShallow(2, n_features=5, latent_dim=3)
+    x = torch.randn(2, 4, 5)
+    for j in range(2):
+        encoder = torch.nn.Linear(5, 3, bias=False)
+        encoder.weight.data = stack.encoder.weight[j].T
+        decoder = torch.nn.Linear(3, 5, bias=False)
+        decoder.weight.data = stack.decoder.weight[j].T
+        assert_allclose(
+            stack(x).reconstruction[j].detach(),
+            decoder(encoder(x[j])).detach(),
+            rtol=1e-4,
+            atol=1e-6,
+        )
 
 
 def test_nonlinear_clusters_lower_the_objective_of_linear_ones():

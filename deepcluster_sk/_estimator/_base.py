@@ -28,6 +28,8 @@ from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
 # Reordered columns of a product may differ in their last digits, and so move a row that
 # lies between two clusters. Then the order is looked at again, so often at most.
 MAX_NUMBERINGS = 5
+# Fitted attributes with entries for each row, which a copy of an estimator leaves out.
+OF_ALL_ROWS = ("affinity_matrix_", "assignment_")
 # A larger share of rows that moved is no rounding.
 MAX_MOVED_SHARE = 0.01
 
@@ -306,7 +308,7 @@ class EstimatorTemplate(
     def __getstate__(self):
         """Leave out what grows with the number of samples."""
         state = super().__getstate__()
-        return {key: state[key] for key in state if key != "affinity_matrix_"}
+        return {key: state[key] for key in state if key not in OF_ALL_ROWS}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

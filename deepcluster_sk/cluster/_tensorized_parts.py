@@ -12,6 +12,9 @@ from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.losses import simplex_projection
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
+# Assignments that the exact solver finds: the best cluster, or all by their posterior.
+EXACT = ("lloyd", "posterior")
+
 
 class TensorizedLoss(Criterion):
     """Eq. 2 for the present assignment S, which each batch then updates.
@@ -108,14 +111,14 @@ class MoveCenters(Callback):
         self.run.n_reseeded += len(empty)
 
 
-def check_linearity(estimator, is_linear, width, penalty, n_features):
-    """Refuse what only linear autoencoders can have, or they cannot.
+def check_networks(estimator, layers, width, penalty, n_features):
+    """Refuse what only certain autoencoders can have, or they cannot.
 
     Parameters
     ----------
     estimator : TensorizedAutoencoder
-    is_linear : bool
-        Whether its autoencoders are linear.
+    layers : tuple of int or None
+        Hidden layers of its autoencoders; None for those of a user.
     width : int
         Of the code.
     penalty : float
@@ -123,7 +126,14 @@ def check_linearity(estimator, is_linear, width, penalty, n_features):
     n_features : int
         Width d of a row.
     """
-    name = type(estimator).__name__
+    name, mixture = type(estimator).__name__, estimator.assignment == "posterior"
+    is_shallow = estimator.architecture == "mlp" and layers == ()
+    is_linear = is_shallow and estimator.code_layer == "orthonormal"
+    if not is_shallow and estimator.code_layer != "orthonormal":
+        raise ValueError(
+            f"code_layer={estimator.code_layer!r} of {name} is for autoencoders whose "
+            "only layer is the code: architecture='mlp', hidden_layer_sizes=()."
+        )
     if is_linear and width > n_features:
         raise ValueError(
             f"latent_dim={width} of {name} must be at most "
@@ -132,17 +142,28 @@ def check_linearity(estimator, is_linear, width, penalty, n_features):
     if not is_linear and penalty > 0:
         raise ValueError(
             f"code_penalty={penalty} of {name} must be at most 0 for autoencoders "
-            "that are not linear: larger codes would lower the objective for ever."
+            "that are not linear and orthonormal: larger codes would lower the "
+            "objective for ever."
         )
-    if estimator.solver == "exact" and not (
-        is_linear and estimator.assignment == "lloyd"
-    ):
+    if mixture and penalty >= 0:
         raise ValueError(
-            f"solver='exact' of {name} needs linear autoencoders "
-            "(architecture='mlp', hidden_layer_sizes=()) and assignment='lloyd'. "
+            f"code_penalty={penalty} of {name} must be below 0 with "
+            "assignment='posterior': the variance along a direction is -1 / λ times "
+            "that of the noise."
+        )
+    fits = is_linear and estimator.assignment in EXACT
+    if (estimator.solver == "exact" and not fits) or (
+        mixture and not (is_linear and estimator.solver != "gradient")
+    ):
+        asked = "assignment='posterior'" if mixture else "solver='exact'"
+        raise ValueError(
+            f"{asked} of {name} needs linear autoencoders "
+            "(architecture='mlp', hidden_layer_sizes=(), code_layer='orthonormal'), "
+            "solver='auto' or 'exact', and assignment='lloyd' or 'posterior'. "
             f"Got architecture={estimator.architecture!r}, "
             f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, "
-            f"assignment={estimator.assignment!r}; use solver='gradient'."
+            f"code_layer={estimator.code_layer!r}, solver={estimator.solver!r}, "
+            f"assignment={estimator.assignment!r}."
         )
 
 
@@ -191,3 +212,23 @@ def first_labels(X, n_clusters, init, known, random_state):
     else:
         seeds, _ = kmeans_plusplus(X, n_clusters, random_state=random_state)
     return pairwise_distances_argmin(X, seeds)
+
+
+def centers_of(X, labels, n_clusters):
+    """One-hot rows of labels, ``(n, k)``, and the means of the clusters, ``(k, d)``.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+    labels : ndarray of shape (n,)
+    n_clusters : int
+        Number k of clusters; one without rows has its centre at the origin.
+
+    Returns
+    -------
+    one_hot, centers : Tensors
+    """
+    labels = torch.from_numpy(labels).long()
+    one_hot = nn.functional.one_hot(labels, n_clusters).to(X)
+    counts = one_hot.sum(0)[:, None].clamp(min=1)
+    return one_hot, one_hot.T @ X / counts

@@ -52,17 +52,20 @@ class _Divergence(Criterion):
     ----------
     n_samples, n_clusters : int
         Shape of the data and of the clustering.
+    relative_width : float
+        σ² of the kernel as a multiple of the median squared distance.
     """
 
     compares_rows = True
 
-    def __init__(self, n_samples, n_clusters):
+    def __init__(self, n_samples, n_clusters, relative_width):
         super().__init__()
+        self.relative_width = relative_width
         self.memory = LabelMemory(torch.full((n_samples,), -1), n_clusters)
 
     def forward(self, output, x, index):
         assignment = output.assignment
-        kernel = gaussian_kernel(output.embedding)
+        kernel = gaussian_kernel(output.embedding, self.relative_width)
         return {
             "divergence": cauchy_schwarz_loss(assignment, kernel),
             "orthogonality": assignment_orthogonality(assignment),
@@ -133,6 +136,15 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         Weight λ of the companion objectives, at least 0.
     companion_weighting : {"constant", "linear", "exponential"}, default="constant"
         ω(b), the relative weight of block b of B: 1, b / B or 10^(B - b).
+    companion_blocks : array-like of int or None, default=None
+        Numbers b of the blocks that have companions, from 1, the block next to the
+        data. None means all of them.
+    kernel_width : float, default=0.15
+        Width of all Gaussian kernels relative to the distances in the batch, above 0.
+    kernel_width_of : {"squares", "distances"}, default="squares"
+        What it is a share of. "squares": σ² is ``kernel_width`` times the median
+        squared distance, as in the authors' code; "distances": σ is ``kernel_width``
+        times the median distance, as printed.
     pretraining : {"neighbors"} or None, default="neighbors"
         How the network is trained before clustering. "neighbors" embeds rows by the
         graph of their nearest neighbours, and the softmax begins to learn the clusters
@@ -215,8 +227,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     over batches of the training size, drawn at random but always alike, with batch
     normalisation in evaluation mode; ``history_`` has it in training mode.
 
-    The kernel width is σ² = 0.15 times the median squared distance in the batch, as
-    in the authors' code; the paper says σ is 15 % of the median distance. The
+    The paper says that σ is 15 % of the median distance; in its authors' code σ² is
+    15 % of the median squared distance, so σ is 39 % of the median distance. The
     orthogonality term is a mean over pairs, not the printed sum. The gradient of
     each parameter is clipped to a norm of 10.
 
@@ -268,6 +280,9 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         "pretraining": [StrOptions({"neighbors"}), None],
         "n_neighbors": FIRST_CLUSTERS_CONSTRAINTS["n_neighbors"],
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "companion_blocks": ["array-like", None],
+        "kernel_width": [Interval(numbers.Real, 0, None, closed="neither")],
+        "kernel_width_of": [StrOptions({"squares", "distances"})],
         # Nearly equal batches of at most 3 rows never leave one row alone.
         "batch_size": [Interval(numbers.Integral, 3, None, closed="left")],
     }
@@ -285,6 +300,9 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         companion=None,
         companion_weight=0.01,
         companion_weighting="constant",
+        companion_blocks=None,
+        kernel_width=0.15,
+        kernel_width_of="squares",
         pretraining="neighbors",
         n_neighbors=15,
         pretrain_epochs=0,
@@ -311,6 +329,9 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         self.companion = companion
         self.companion_weight = companion_weight
         self.companion_weighting = companion_weighting
+        self.companion_blocks = companion_blocks
+        self.kernel_width = kernel_width
+        self.kernel_width_of = kernel_width_of
         self.pretraining = pretraining
         self.n_neighbors = n_neighbors
         self.pretrain_epochs = pretrain_epochs
@@ -349,13 +370,21 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         compared = BATCH_ARRAYS if self.companion is None else COMPANION_ARRAYS
         check_batch(self, n_samples, "", compared)
 
-    def _criterion(self, divergence):
-        weight = self.reconstruction_weight
+    def _relative_width(self):
+        """σ² as a multiple of the median squared distance."""
+        w = self.kernel_width
+        # The median of squares is the square of the median.
+        return w if self.kernel_width_of == "squares" else w**2
+
+    def _criterion(self, n_samples):
+        width, weight = self._relative_width(), self.reconstruction_weight
+        divergence = _Divergence(n_samples, self.n_clusters, width)
         reconstruction = RelativeReconstruction(weight) if weight else None
-        return CombinedCriterion(divergence, reconstruction, companion_of(self))
+        companion = companion_of(self, width, self.companion_blocks)
+        return CombinedCriterion(divergence, reconstruction, companion)
 
     def _phases(self, run):
-        check_blocks(self, run.module, run.rows.X.shape[1])
+        check_blocks(self, run.module, run.rows.X.shape[1], self.companion_blocks)
         of_neighbors = self.pretraining == "neighbors"
         if of_neighbors:
             standardize_data(run)
@@ -364,22 +393,23 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
             yield from neighbor_label_pretraining(
                 run, self.n_neighbors, self.n_clusters
             )
-        divergence = _Divergence(len(run.rows), self.n_clusters)
+        criterion = self._criterion(len(run.rows))
+        memory = criterion.criteria[0].memory
         yield Phase(
             "cluster",
-            self._criterion(divergence),
+            criterion,
             self.max_epochs,
             lr=(CLUSTERING_RATE if of_neighbors else 1) * self.lr,
             callbacks=[
                 ClipGradients(10.0),
-                TrackLabels(divergence.memory, partial(_reseed, run), patience=5),
+                TrackLabels(memory, partial(_reseed, run), patience=5),
                 StopOnStableLabels(self.tol, patience=10),
             ],
         )
 
     def _objective(self, fitted, X):
         """Mean loss of batches of the training size, in evaluation mode."""
-        return fitted.mean_loss(self._criterion(_Divergence(0, self.n_clusters)), X)
+        return fitted.mean_loss(self._criterion(0), X)
 
     reconstruct = available_if(_has_decoder)(ReconstructionMixin.reconstruct)
     score_samples = available_if(_has_decoder)(ReconstructionMixin.score_samples)

@@ -7,35 +7,30 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
 
-from deepcluster_sk._estimator._mixins import ReconstructionMixin
+from deepcluster_sk._estimator._mixins import ReconstructionMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer, add_noise
-from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
+from deepcluster_sk.cluster._tensorized_exact import LocalPCAMixin
 from deepcluster_sk.cluster._tensorized_parts import (
+    EXACT,
     MoveCenters,
     TensorizedLoss,
+    centers_of,
     check_known_labels,
-    check_linearity,
+    check_networks,
     first_labels,
 )
-from deepcluster_sk.initialization import kmeans_start
 from deepcluster_sk.modules import build_tensorized_autoencoder
-from deepcluster_sk.solvers._local_pca import (
-    WEAKEST_PENALTY,
-    best_of,
-    best_width,
-    directions_are_certain,
-    local_pca,
-    widths_near,
-)
+from deepcluster_sk.solvers._local_pca import WEAKEST_PENALTY
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 
 
-class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
+class TensorizedAutoencoder(
+    LocalPCAMixin, SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer
+):
     """Tensorized autoencoder: one autoencoder per cluster, learned with the labels.
 
     Minimises, over centres C_j, autoencoders (g_j, f_j) and an assignment S,
@@ -64,21 +59,30 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         ``encode`` and ``decode`` on rows; it may not have buffers.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; needed by ``architecture="conv"``.
+    code_layer : {"orthonormal", "linear", "relu"}, default="orthonormal"
+        What an autoencoder without hidden layers is. "orthonormal": linear, with an
+        encoder of orthonormal rows and its transpose for a decoder (section 2.1);
+        "linear": an encoder and a decoder that nothing ties, without biases; "relu":
+        the same with ReLU on the code, the one-hidden-layer network of appendix B.3.
     code_penalty : float or "auto", default="auto"
         λ of Eq. 2, in [-1, 1]. Negative values hold the samples of a cluster near
         its centre: 0 ignores how far they spread along the code, -1 makes the
-        linear case k-means. Positive values are for linear autoencoders only; the
+        linear case k-means. Positive values are for orthonormal autoencoders only; the
         objective of others would have no lower bound. "auto" lets the exact solver
         find the penalty of each direction, between -1 and -0.1, by the likelihood
         (see Notes); the other solver takes -0.1, the paper's.
     solver : {"auto", "exact", "gradient"}, default="auto"
-        "exact" alternates the best assignment with means and principal directions
-        (Theorem 2.2), for linear autoencoders and ``assignment="lloyd"``;
-        "gradient" trains any architecture. "auto" takes "exact" where it can.
-    assignment : {"lloyd", "projected", "constrained"}, default="lloyd"
-        How the gradient solver updates S (section 2.3): the best cluster of each
-        sample (option 3), a gradient step projected onto the simplex (option 2),
-        or a multiplicative step that stays in it (option 1).
+        "exact" alternates the assignment with means and principal directions
+        (Theorem 2.2), for orthonormal autoencoders and ``assignment`` "lloyd" or
+        "posterior"; "gradient" trains any architecture. "auto" takes "exact" where it
+        can.
+    assignment : {"lloyd", "posterior", "projected", "constrained"}, default="lloyd"
+        How S is updated. "lloyd": the best cluster of each sample (section 2.3, option
+        3). "posterior": the probability of each cluster for Gaussian ones, with
+        their determinants and weights (section 4), by the exact solver only. By the
+        gradient solver only, "projected": a gradient step projected onto the simplex
+        (option 2), and "constrained": a multiplicative step that stays in it (option
+        1).
     assignment_lr : float, default=0.25
         Step size of "projected" and "constrained", in units of the mean cost.
     init : {"k-means++", "random", "labels"}, default="k-means++"
@@ -86,8 +90,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         mean of the samples labelled by ``y``.
     noise_std : float, default=0.0
         Standard deviation, in units of X, of the Gaussian noise added to the
-        inputs in training. The exact solver ignores it: for orthonormal encoders
-        isotropic noise adds a constant to the objective.
+        inputs in training. The exact solver draws none: it takes the expectation
+        (see Notes).
     pretrain_epochs : int, default=10
         Epochs of the gradient solver before S is first updated.
     max_epochs : int, default=300
@@ -109,7 +113,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         Training stops when the mean loss of the last epochs, a fifth of those so
         far and at least 10, is below that of as many before by less than this
         relative amount in 10 epochs. 0 never stops early. The exact solver stops
-        when no label changes.
+        when no label changes, or with "posterior" when the log-likelihood of a sample
+        rises by less in a sweep.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     callbacks : list of skorch callbacks or None, default=None
@@ -134,20 +139,25 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
         The centres C_j. Unlike those of methods with one embedding they live in
         the space of X: in its own code every centre is near zero.
+    assignment_ : ndarray of shape (n_samples, n_clusters), float32
+        S of the training samples: its rows sum to 1. With "lloyd" and the exact solver
+        ``labels_`` as zeros and ones, with "posterior" the probabilities, and else what
+        the last epoch left. Pickles and files do not hold it.
     components_ : ndarray of shape (n_clusters, n_components, n_features), float32
-        For linear autoencoders, the orthonormal rows of each encoder U_j.
+        For orthonormal autoencoders, the rows of each encoder U_j.
     latent_dim_ : int
         Width of the code, ``n_components`` above.
     code_penalty_ : ndarray of shape (n_clusters, n_components), float32
         λ of each direction of each cluster.
     noise_variance_ : float
-        Where penalties are found, the variance of all clusters outside of their
-        directions.
+        Where penalties are found, and with "posterior", the variance of all clusters
+        outside of their directions.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term
         ("reconstruction" and "code" add up to it, with "log_determinant" where
-        penalties are found), the number of changed labels, and, of the gradient
-        solver, "hardness", the mean of the largest entry of each row of S.
+        penalties are found, and with "log_determinant", "prior" and "entropy" with
+        "posterior"), the number of changed labels, and, of the gradient solver,
+        "hardness", the mean of the largest entry of each row of S.
     n_iter_ : int
         Number of epochs or sweeps run.
     n_epochs_ : dict of str to int
@@ -159,7 +169,8 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         (one of ``callbacks`` ended it).
     objective_ : float
         Objective per training sample at the end. Where penalties are found it is the
-        Bayesian information criterion, over the number of samples.
+        Bayesian information criterion, over the number of samples; with "posterior"
+        and a given penalty, minus twice the log-likelihood.
     hidden_layer_sizes_ : tuple of int or None
         The widths or channels of the hidden layers; None for those of a callable
         ``architecture``, and where the module has its own.
@@ -176,9 +187,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     -----
     The objective of a new sample is the bracket of the best cluster, penalty
     included (section 2.4); ``predict``, ``transform``, ``reconstruct`` and
-    ``denoise`` all use that choice. The paper's formula for denoising,
-    ``(I - V U)(x - C) + C``, is a slip: that is the residual; the reconstruction
-    is ``V U (x - C) + C``.
+    ``denoise`` all use that choice, and ``predict_proba`` is largest there. The paper's
+    formula for denoising, ``(I - V U)(x - C) + C``, is a slip: that is the residual;
+    the reconstruction is ``V U (x - C) + C``.
 
     Theorem 2.2 is stated for 0 < λ <= 1, but all of the paper's experiments use
     λ = -0.1. With λ >= 0 nothing holds a sample near its centre along the
@@ -200,6 +211,24 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     0, 1, 2, 3, 4, 6, 8, 12, 16 and so on and those next to the best; each run then
     compares it with the widths next to it. Where no direction is worth its parameters
     the code has width 1 and all λ are -1, which is k-means.
+
+    With ``assignment="posterior"`` that mixture is fitted by expectation and
+    maximisation, as section 4 proposes: each sample belongs to every cluster, by its
+    probability, and clusters have weights. Each sweep raises the likelihood. The
+    variance of the noise is one for all clusters, as the printed precision has 1 there;
+    in [2]_ each has its own. With a given λ below 0 the noise alone is found.
+
+    ``predict_proba`` is the posterior: that of these densities where there are some,
+    with equal weights unless ``assignment="posterior"``. With one λ for all the bracket
+    over ``2 σ²`` is the exponent, and the determinants are equal; σ² is the likeliest
+    of training, the objective over the number of features. For networks that are not
+    orthonormal the bracket is read in the same way.
+
+    Noise ε of variance ``noise_std²`` on the inputs adds the same to the expected
+    objective of all clusters with orthonormal autoencoders, so for the exact solver it
+    moves nothing but the decoders. Freed, they are those that reconstruct x from x + ε
+    best, ``U_jᵀ diag(v / (v + noise_std²))`` with v the variances of the cluster along
+    its directions; ``reconstruct`` and ``denoise`` then use them.
 
     Directions are estimated from the samples of a cluster. With fewer than 3.7 for each
     feature the covariance of pure noise has eigenvalues more than ten times apart, and
@@ -230,6 +259,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     True
     >>> model.denoise(X[:2]).shape
     (2, 4)
+    >>> mixture = TensorizedAutoencoder(3, assignment="posterior", random_state=0)
+    >>> bool(mixture.fit(X).predict_proba(X).max(axis=1).mean() > 0.9)
+    True
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -242,8 +274,9 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             Interval(numbers.Real, -1, 1, closed="both"),
             StrOptions({"auto"}),
         ],
+        "code_layer": [StrOptions({"orthonormal", "linear", "relu"})],
         "solver": [StrOptions({"auto", "exact", "gradient"})],
-        "assignment": [StrOptions({"lloyd", "projected", "constrained"})],
+        "assignment": [StrOptions({*EXACT, "projected", "constrained"})],
         "assignment_lr": [Interval(numbers.Real, 0, None, closed="neither")],
         "init": [StrOptions({"k-means++", "random", "labels"})],
         "noise_std": [Interval(numbers.Real, 0, None, closed="left")],
@@ -261,6 +294,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         hidden_layer_sizes=None,
         architecture="mlp",
         image_shape=None,
+        code_layer="orthonormal",
         code_penalty="auto",
         solver="auto",
         assignment="lloyd",
@@ -285,6 +319,7 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
         self.image_shape = image_shape
+        self.code_layer = code_layer
         self.code_penalty = code_penalty
         self.solver = solver
         self.assignment = assignment
@@ -313,16 +348,23 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             return None
         return DEFAULT_HIDDEN[self.architecture]
 
-    def _is_linear(self):
-        return self.architecture == "mlp" and self._hidden() == ()
+    def _is_orthonormal(self):
+        is_shallow = self.architecture == "mlp" and self._hidden() == ()
+        return is_shallow and self.code_layer == "orthonormal"
 
     def _uses_exact_solver(self):
         if self.solver == "auto":
-            return self._is_linear() and self.assignment == "lloyd"
+            return self._is_orthonormal() and self.assignment in EXACT
         return self.solver == "exact"
 
     def _finds_penalty(self):
         return self.code_penalty == "auto" and self._uses_exact_solver()
+
+    def _is_mixture(self):
+        return self.assignment == "posterior"
+
+    def _is_density(self):
+        return self._finds_penalty() or self._is_mixture()
 
     def _given_penalty(self):
         return WEAKEST_PENALTY if self.code_penalty == "auto" else self.code_penalty
@@ -350,12 +392,14 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
             "hidden_layer_sizes": self._hidden(),
             "image_shape": self.image_shape,
             "code_penalty": self._given_penalty(),
+            "code_layer": self.code_layer,
+            "mixture": self._is_mixture(),
         }
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
-        penalty, n_features = self._given_penalty(), X.shape[1]
-        check_linearity(self, self._is_linear(), self._width(), penalty, n_features)
+        penalty = self._given_penalty()
+        check_networks(self, self._hidden(), self._width(), penalty, X.shape[1])
         return X
 
     def _validate_target(self, X, y):
@@ -391,90 +435,42 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
     def _initial_labels(self, X, run):
         return first_labels(X, self.n_clusters, self.init, run.y, run.random_state)
 
-    def _optimize(self, run):
-        if self._uses_exact_solver():
-            self._solve(run)
-        else:
-            super()._optimize(run)
-
-    def _preparation_work(self, X):
-        return X.size * X.shape[1] if self._finds_penalty() else 0
-
-    def _prepare(self, X):
-        """Validated data, with what k-means makes of them where penalties are found."""
-        rows = super()._prepare(X)
-        if self._finds_penalty():
-            # Squares of large values do not fit into float32.
-            X, chance = X.astype(np.float64), np.random.RandomState(0)
-            labels = kmeans_start(torch.from_numpy(X), self.n_clusters, chance)[1]
-            fit = partial(self._local_pca, X, labels, chance)
-            rows.from_kmeans = best_width(fit, self.latent_dim, X.shape[1])
-        return rows
-
-    def _local_pca(self, X, labels, random_state, width):
-        how = self.code_penalty, self.max_epochs, random_state, self._verbosity()
-        return local_pca(X, labels, self.n_clusters, width, *how)
-
-    def _fits(self, run):
-        """Solutions of a run, in closed form: local principal components."""
-        X = run.rows.X.cpu().numpy().astype(np.float64)
-        widths = [self._width()]
-        if self._finds_penalty():
-            from_kmeans = run.rows.from_kmeans
-            if self.latent_dim == "auto":
-                widths = widths_near(from_kmeans.n_components, X.shape[1])
-            if self.init == "k-means++":
-                yield from_kmeans
-                if not directions_are_certain(*X.shape, self.n_clusters):
-                    return
-        labels = self._initial_labels(X, run)
-        for width in widths:
-            yield self._local_pca(X, labels, run.random_state, width)
-
-    def _solve(self, run):
-        """Solve in closed form (Theorem 2.2)."""
-        X = run.rows.X
-        with threads_for(X.numel() * X.shape[1]):
-            found = best_of(self._fits(run))
-        run.module.set_projections(found.centers, found.bases)
-        run.net.row_work_ = multiplications(run.module, X.shape[1])  # of this width
-        if self._finds_penalty():
-            constant = found.criterion - found.history[-1]["loss"]
-            run.module.set_density(found.code_penalty, found.noise_variance, constant)
-        sweeps = enumerate(found.history, start=1)
-        history = [{"phase": "sweep", "epoch": i, **row} for i, row in sweeps]
-        run.record(history, found.stop_reason)
-
     def _phases(self, run):
         X = run.rows.X
         # Squares of large values do not fit into float32.
         labels = self._initial_labels(X.cpu().numpy().astype(np.float64), run)
-        labels = torch.from_numpy(labels).long()
-        one_hot = nn.functional.one_hot(labels, self.n_clusters).to(X)
-        counts = one_hot.sum(0)[:, None].clamp(min=1)
-        run.module.centers.copy_(one_hot.T @ X / counts)
+        one_hot, centers = centers_of(X, labels, self.n_clusters)
+        run.module.centers.copy_(centers)
         start = one_hot, X.shape[1], self._given_penalty()
         loss = partial(TensorizedLoss, *start, lr=self.assignment_lr)
         corrupt = partial(add_noise, self.noise_std) if self.noise_std else None
-        waiting = loss(update="none")
+        waiting, moving = loss(update="none"), loss(update=self.assignment)
         yield Phase("pretrain", waiting, self.pretrain_epochs, corrupt=corrupt)
-        yield Phase(
-            "tensorized",
-            loss(update=self.assignment),
-            self.max_epochs,
-            callbacks=[MoveCenters(run), StopOnPlateau(self.tol)],
-            corrupt=corrupt,
-        )
+        callbacks = [MoveCenters(run), StopOnPlateau(self.tol)]
+        how = {"callbacks": callbacks, "corrupt": corrupt}
+        yield Phase("tensorized", moving, self.max_epochs, **how)
+        run.assignment = moving.assignment.cpu().numpy()
+
+    def _reorder_clusters(self, run, order):
+        if run.assignment is not None:
+            run.assignment = run.assignment[:, order]
+        return super()._reorder_clusters(run, order)
 
     def _keep(self, run):
         super()._keep(run)
-        self.code_penalty_ = run.module.code_penalty.cpu().numpy().copy()
+        module = run.module
+        if not self._is_density():
+            module.set_temperature(self.objective_)
+        one_hot = np.eye(self.n_clusters)[self.labels_]
+        S = one_hot if run.assignment is None else run.assignment
+        self.assignment_ = S.astype(np.float32)
+        self.code_penalty_ = module.code_penalty.cpu().numpy().copy()
         self.latent_dim_ = self._n_features_out = self.code_penalty_.shape[1]
-        if self._finds_penalty():
-            self.noise_variance_ = float(run.module.deviation) ** 2
-        if self._is_linear():
+        if self._is_density():
+            self.noise_variance_ = float(module.deviation) ** 2
+        if self._is_orthonormal():
             with torch.no_grad():
-                self.components_ = run.module.stack.basis().cpu().numpy()
+                self.components_ = module.stack.basis().cpu().numpy()
 
     def _evaluate(self, run, renumber=True):
         # Known labels have named the clusters.
@@ -487,13 +483,18 @@ class TensorizedAutoencoder(ReconstructionMixin, BaseDeepClusterer):
         label, cost, _, _ = module.choose(x)
         return torch.where(cost.isfinite(), label, -1)
 
+    def _soft_assign(self, module, x):
+        return module.assign(x)
+
     def _row_objective(self, module, x):
-        return module.choose(x)[1]
+        return module.objective(x)
 
     def _embed(self, module, x):
         return module.choose(x)[2]
 
     def _reconstruct(self, module, x):
+        if self.noise_std and self._uses_exact_solver():
+            return module.denoise(x)
         return module.choose(x)[3]
 
     def denoise(self, X):

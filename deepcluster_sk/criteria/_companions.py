@@ -1,6 +1,7 @@
 """Unsupervised companion objectives, for any method with soft assignments."""
 
 import numbers
+from functools import partial
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -36,6 +37,10 @@ class Companion(Criterion):
         λ.
     weighting : {"constant", "linear", "exponential"}
         ω.
+    relative_width : float
+        σ² as a multiple of the median squared distance.
+    blocks : sequence of int or None
+        Numbers b of the blocks that have one, from 1; None for all of them.
 
     References
     ----------
@@ -43,9 +48,10 @@ class Companion(Criterion):
        mismatch in deep clustering. Pattern Recognition 149 (2024).
     """
 
-    def __init__(self, kernel, weight, weighting):
+    def __init__(self, kernel, weight, weighting, relative_width, blocks):
         super().__init__()
-        self.kernel = KERNELS[kernel]
+        self.kernel = partial(KERNELS[kernel], relative_width=relative_width)
+        self.blocks = blocks
         self.weight = weight
         self.weighting = WEIGHTINGS[weighting]
 
@@ -58,28 +64,63 @@ class Companion(Criterion):
             self.weighting(b, n_blocks)
             * cauchy_schwarz_loss(assignment, self.kernel(block))
             for b, block in enumerate(output.blocks, start=1)
+            if self.blocks is None or b in self.blocks
         )
         return {"companion": self.weight * total}
 
 
-def companion_of(estimator):
-    """The companion objectives that an estimator's parameters ask for, or None."""
+def companion_of(estimator, relative_width=0.15, blocks=None):
+    """The companion objectives that an estimator's parameters ask for, or None.
+
+    Parameters
+    ----------
+    estimator : BaseDeepEstimator
+    relative_width : float, default=0.15
+        σ² as a multiple of the median squared distance.
+    blocks : sequence of int or None, default=None
+        Numbers of the blocks that have one, from 1; None for all of them.
+
+    Returns
+    -------
+    companion : Companion or None
+    """
     if estimator.companion is None:
         return None
-    return Companion(
-        estimator.companion, estimator.companion_weight, estimator.companion_weighting
-    )
+    weights = estimator.companion_weight, estimator.companion_weighting
+    return Companion(estimator.companion, *weights, relative_width, blocks)
 
 
-def check_blocks(estimator, module, n_features):
-    """Refuse companions on an architecture that declares no blocks."""
+def check_blocks(estimator, module, n_features, blocks=None):
+    """Refuse companions of blocks that an architecture does not declare.
+
+    Parameters
+    ----------
+    estimator : BaseDeepEstimator
+    module : torch.nn.Module
+        Its network.
+    n_features : int
+        Width of a row.
+    blocks : sequence of int or None, default=None
+        Numbers of the blocks that should have companions; None for all of them.
+    """
     if estimator.companion is None:
         return
     module.eval()
     x = next(module.parameters()).new_zeros(2, n_features)
-    if not module.encode_with_blocks(x)[1]:
+    n_blocks = len(module.encode_with_blocks(x)[1])
+    if not n_blocks:
         raise ValueError(
             f"companion={estimator.companion!r} of {type(estimator).__name__} needs an "
             "architecture with the method encode_with_blocks(x), which returns the "
             "code and a list with the output of each block."
+        )
+    known = range(1, n_blocks + 1)
+    if blocks is not None and not (
+        len(blocks)
+        and all(isinstance(b, numbers.Integral) and b in known for b in blocks)
+    ):
+        raise ValueError(
+            f"The 'companion_blocks' parameter of {type(estimator).__name__} must hold "
+            f"integers from 1 to {n_blocks}, the number of blocks of the encoder. Got "
+            f"{blocks!r} instead."
         )

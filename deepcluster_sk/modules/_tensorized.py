@@ -70,19 +70,67 @@ class StackedProjection(nn.Module):
 class StackedLinear(nn.Module):
     """k linear layers as one batched product, initialised as ``nn.Linear``."""
 
-    def __init__(self, n_clusters, n_in, n_out):
+    def __init__(self, n_clusters, n_in, n_out, bias=True):
         super().__init__()
         bound = 1 / math.sqrt(n_in)
         self.weight = nn.Parameter(
             torch.empty(n_clusters, n_in, n_out).uniform_(-bound, bound)
         )
-        self.bias = nn.Parameter(
-            torch.empty(n_clusters, 1, n_out).uniform_(-bound, bound)
-        )
+        self.bias = None
+        if bias:
+            self.bias = nn.Parameter(
+                torch.empty(n_clusters, 1, n_out).uniform_(-bound, bound)
+            )
 
     def forward(self, x):
         """``(k, n, n_in) -> (k, n, n_out)``."""
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedShallow(nn.Module):
+    """Autoencoders of two layers without biases, k of them, nothing tied.
+
+    The networks of the paper's experiments: ``f(g(x)) = V a(U x)`` with free weights U
+    and V and, for a, the identity or ReLU.
+
+    Parameters
+    ----------
+    n_clusters, n_features, latent_dim : int
+        Number k of autoencoders, and widths d of a row and h of a code.
+    rectified : bool, default=False
+        Whether a is ReLU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import StackedShallow
+    >>> stack = StackedShallow(3, n_features=4, latent_dim=2, rectified=True)
+    >>> output = stack(torch.randn(3, 5, 4))
+    >>> bool((output.embedding >= 0).all()), output.reconstruction.shape
+    (True, torch.Size([3, 5, 4]))
+    """
+
+    def __init__(self, n_clusters, n_features, latent_dim, rectified=False):
+        super().__init__()
+        self.encoder = StackedLinear(n_clusters, n_features, latent_dim, bias=False)
+        self.decoder = StackedLinear(n_clusters, latent_dim, n_features, bias=False)
+        self.rectified = rectified
+
+    def encode(self, x):
+        """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
+        embedding = self.encoder(x)
+        return embedding.relu() if self.rectified else embedding
+
+    def decode(self, embedding):
+        """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
+        return self.decoder(embedding)
+
+    def forward(self, x):
+        """Code and reconstruction."""
+        embedding = self.encode(x)
+        return AutoencoderOutput(embedding, self.decode(embedding))
 
 
 def _stacked_perceptron(n_clusters, sizes):
@@ -264,6 +312,9 @@ class TensorizedModule(nn.Module):
         The k autoencoders: ``encode``, ``decode`` and ``forward`` on ``(k, n, .)``.
     code_penalty : float
         λ of Eq. 2, until ``set_density`` gives each direction its own.
+    mixture : bool, default=False
+        Whether clusters are those of a mixture of densities: the objective of a row
+        then is that of all of them, not of the best.
 
     Examples
     --------
@@ -275,9 +326,12 @@ class TensorizedModule(nn.Module):
     (torch.Size([5]), torch.Size([5, 2]))
     """
 
-    def __init__(self, n_clusters, n_features, latent_dim, stack, code_penalty):
+    def __init__(
+        self, n_clusters, n_features, latent_dim, stack, code_penalty, mixture=False
+    ):
         super().__init__()
         self.stack = stack
+        self.mixture = mixture
         self.register_buffer("centers", torch.zeros(n_clusters, n_features))
         self.register_buffer(
             "code_penalty", torch.full((n_clusters, latent_dim), float(code_penalty))
@@ -285,6 +339,11 @@ class TensorizedModule(nn.Module):
         # Of the noise, the unit of the cost where clusters are densities.
         self.register_buffer("deviation", torch.ones(()))
         self.register_buffer("log_determinant", torch.zeros(n_clusters))
+        # What a difference of costs is divided by to be one of log-probabilities.
+        self.register_buffer("temperature", torch.full((), 2.0))
+        # What the decoder multiplies each value of the code by: below 1 where the
+        # inputs are noisy.
+        self.register_buffer("shrinkage", torch.ones(n_clusters, latent_dim))
 
     @torch.no_grad()
     def set_projections(self, centers, bases):
@@ -294,7 +353,41 @@ class TensorizedModule(nn.Module):
         if h != self.code_penalty.shape[1]:  # the width was found
             self.stack = StackedProjection(k, d, h).to(self.centers)
             self.code_penalty = self.code_penalty[:, :1].repeat(1, h)
+            self.shrinkage = self.shrinkage[:, :1].repeat(1, h)
         self.stack.weight.copy_(torch.from_numpy(bases.copy()))
+
+    @torch.no_grad()
+    def set_shrinkage(self, variances, noise_variance):
+        """Decode for inputs with noise: the linear least squares of x from x + ε.
+
+        With ``z = U (x + ε - C)`` and directions along which x varies independently,
+        the regression of ``x - C`` on z is ``Uᵀ diag(v / (v + noise_variance)) z``.
+
+        Parameters
+        ----------
+        variances : ndarray of shape (k, h)
+            v, those of x along the directions of each cluster.
+        noise_variance : float
+            Variance of each value of ε, above 0.
+        """
+        share = variances / (variances + noise_variance)
+        self.shrinkage.copy_(torch.from_numpy(share))
+
+    def set_temperature(self, objective):
+        """Turn costs into probabilities by the noise that the objective tells.
+
+        With one λ for all, costs over σ² are minus twice the logarithms of Gaussian
+        densities but for a constant, and σ² is likeliest as the mean of the best cost
+        over the number of features.
+
+        Parameters
+        ----------
+        objective : float
+            That mean.
+        """
+        noise_variance = abs(objective) / self.centers.shape[1]
+        tiny = torch.finfo(self.temperature.dtype).tiny
+        self.temperature.fill_(max(2 * noise_variance, tiny))
 
     @torch.no_grad()
     def set_density(self, code_penalty, noise_variance, constant):
@@ -307,7 +400,7 @@ class TensorizedModule(nn.Module):
             ``-noise_variance / λ``.
         noise_variance : float
             Variance along all other directions.
-        constant : float
+        constant : float or ndarray of shape (k,)
             Added to the cost.
         """
         penalty = torch.from_numpy(code_penalty)
@@ -315,12 +408,13 @@ class TensorizedModule(nn.Module):
         self.deviation.fill_(noise_variance**0.5)
         n_features = self.centers.shape[1]
         shape = n_features * math.log(2 * math.pi * noise_variance)
+        constant = torch.as_tensor(constant, dtype=torch.double)
         self.log_determinant.copy_(shape - (-penalty).log().sum(1) + constant)
 
     def reorder_clusters(self, order):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         of_clusters = self.centers, self.code_penalty, self.log_determinant
-        reorder(order, *of_clusters, *self.stack.parameters())
+        reorder(order, *of_clusters, self.shrinkage, *self.stack.parameters())
 
     def forward(self, x):
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
@@ -328,15 +422,32 @@ class TensorizedModule(nn.Module):
         embedding, residual = self.stack(x - centers)
         return TensorizedOutput(embedding, residual + centers, self.code_penalty)
 
-    def choose(self, x):
-        """Chosen cluster and its cost, code and reconstruction for each row."""
-        output = self(x)
+    def _costs(self, output, x):
         # Squares of large values do not fit into float32: units come first.
         units = (
             v / self.deviation for v in (output.embedding, output.reconstruction, x)
         )
-        cost = tensorized_cost(*units, self.code_penalty) + self.log_determinant
-        cost, label = cost.min(1)  # (n,)
+        return tensorized_cost(*units, self.code_penalty) + self.log_determinant
+
+    def costs(self, x):
+        """Cost of each row under each cluster, ``(n, k)``."""
+        return self._costs(self(x), x)
+
+    def assign(self, x):
+        """Probability of each cluster for each row, ``(n, k)``."""
+        costs = self.costs(x)
+        return ((costs.amin(1, keepdim=True) - costs) / self.temperature).softmax(1)
+
+    def objective(self, x):
+        """Cost of each row under the best cluster, or under the mixture, ``(n,)``."""
+        if not self.mixture:
+            return self.choose(x)[1]
+        return -2 * (-self.costs(x) / 2).logsumexp(1)
+
+    def choose(self, x):
+        """Chosen cluster and its cost, code and reconstruction for each row."""
+        output = self(x)
+        cost, label = self._costs(output, x).min(1)  # (n,)
         rows = torch.arange(len(x), device=x.device)
         return (
             label,
@@ -344,6 +455,13 @@ class TensorizedModule(nn.Module):
             output.embedding[label, rows],
             output.reconstruction[label, rows],
         )
+
+    def denoise(self, x):
+        """Reconstruction of each row by its cluster, for inputs with noise."""
+        output, rows = self(x), torch.arange(len(x), device=x.device)
+        label = self._costs(output, x).argmin(1)
+        shrunk = output.embedding * self.shrinkage[:, None]  # (k, n, h)
+        return self.stack.decode(shrunk)[label, rows] + self.centers[label]
 
 
 def build_tensorized_autoencoder(
@@ -354,6 +472,8 @@ def build_tensorized_autoencoder(
     hidden_layer_sizes,
     image_shape,
     code_penalty,
+    code_layer="orthonormal",
+    mixture=False,
 ):
     """Make k autoencoders: orthogonal projections where everything is linear.
 
@@ -364,11 +484,16 @@ def build_tensorized_autoencoder(
     architecture : {"mlp", "conv"} or callable
         As for :func:`build_autoencoder`.
     hidden_layer_sizes : sequence of int or None
-        Of each encoder; an empty one makes linear autoencoders.
+        Of each encoder; an empty one makes autoencoders whose only layer is the code.
     image_shape : tuple (C, H, W) or None
         Needed by "conv".
     code_penalty : float
         λ of Eq. 2.
+    code_layer : {"orthonormal", "linear", "relu"}, default="orthonormal"
+        What an autoencoder without other layers is: a :class:`StackedProjection`, or a
+        :class:`StackedShallow` without or with ReLU.
+    mixture : bool, default=False
+        As for :class:`TensorizedModule`.
 
     Returns
     -------
@@ -382,10 +507,14 @@ def build_tensorized_autoencoder(
     >>> type(module.stack).__name__
     'StackedProjection'
     """
+    sizes = n_clusters, n_features, latent_dim
     if architecture == "mlp" and len(hidden_layer_sizes) == 0:
-        stack = StackedProjection(n_clusters, n_features, latent_dim)
+        if code_layer == "orthonormal":
+            stack = StackedProjection(*sizes)
+        else:
+            stack = StackedShallow(*sizes, rectified=code_layer == "relu")
     elif architecture == "mlp":
-        stack = StackedMLP(n_clusters, n_features, latent_dim, hidden_layer_sizes)
+        stack = StackedMLP(*sizes, hidden_layer_sizes)
     else:
         build = partial(
             build_autoencoder,
@@ -396,4 +525,4 @@ def build_tensorized_autoencoder(
             image_shape,
         )
         stack = StackedModule(n_clusters, build)
-    return TensorizedModule(n_clusters, n_features, latent_dim, stack, code_penalty)
+    return TensorizedModule(*sizes, stack, code_penalty, mixture)

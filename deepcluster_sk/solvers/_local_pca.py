@@ -46,14 +46,28 @@ class LocalPCA(NamedTuple):
     bases: np.ndarray  # (k, h, d)
     history: list
     code_penalty: np.ndarray  # (k, h)
-    noise_variance: float  # 1 where penalties were given
+    noise_variance: float  # 1 where clusters are no densities
     criterion: float  # to compare fits of the same data by: less is better
     n_components: int  # as asked for: with 0 there is a direction of penalty -1
+    stop_reason: str = "max_epochs"  # why the sweeps ended
+    variances: np.ndarray | None = None  # (k, h), of the rows along the directions
+    shares: np.ndarray | None = None  # (k,), of a mixture
+    assignment: np.ndarray | None = None  # (n, k), of a mixture
 
-    @property
-    def stop_reason(self):
-        """Why the sweeps ended."""
-        return stop_reason(self.history)
+    def density(self):
+        """Penalties, noise, and what to add to minus twice a log-density of a cluster.
+
+        That is what makes its mean the criterion, and the weights of a mixture.
+        """
+        constant = self.criterion - self.history[-1]["loss"]
+        if self.shares is not None:
+            constant = constant - 2 * np.log(self.shares.clip(np.finfo(float).tiny))
+        return self.code_penalty, self.noise_variance, constant
+
+    def history_rows(self, phase):
+        """Rows of ``history_``, one a sweep."""
+        sweeps = enumerate(self.history, start=1)
+        return [{"phase": phase, "epoch": i, **row} for i, row in sweeps]
 
 
 def leading_directions(R, n_components, random_state):
@@ -155,6 +169,62 @@ def shared_noise(variances, shares, residual, n_rest):
     return knots[left] - g[left] * (knots[right] - knots[left]) / (g[right] - g[left])
 
 
+def likeliest_shape(variances, shares, total, n_features, n_components, floor):
+    """Noise and penalties of highest likelihood for given clusters and directions.
+
+    Parameters
+    ----------
+    variances : ndarray of shape (k, h)
+        Of the directions.
+    shares : ndarray of shape (k,)
+        Share of the rows that each cluster has.
+    total : float
+        Mean squared distance of a row to its centre.
+    n_features, n_components : int
+        Number d of features, and of directions as asked for: where it is 0, there is
+        one of penalty -1.
+    floor : float
+        Least noise.
+
+    Returns
+    -------
+    noise : float
+        Variance along all other directions, the same in all clusters.
+    penalties : ndarray of shape (k, h)
+        Minus the ratio of the noise to the variance along a direction, between -1 and
+        ``WEAKEST_PENALTY``.
+    """
+    if not n_components:
+        return max(total / n_features, floor), np.full(variances.shape, -1.0)
+    n_rest = n_features - n_components
+    rest = max(total - shares @ variances.sum(1), 0.0)
+    rest = rest / n_rest if n_rest else 0.0
+    noise = max(shared_noise(variances, shares, rest, n_rest), floor)
+    return noise, -noise / variances.clip(noise, -noise / WEAKEST_PENALTY)
+
+
+def log_determinants(noise, penalties, n_features):
+    """Logarithm of the determinant of 2π times each covariance, ``(k,)``."""
+    return n_features * np.log(2 * np.pi * noise) - np.log(-penalties).sum(1)
+
+
+def least_noise(X):
+    """What noise is not found below, for centred rows."""
+    squares = np.square(X).sum(1)
+    return SMALLEST_NOISE * squares.mean() / X.shape[1] if squares.any() else 1.0
+
+
+def information_penalty(n_samples, n_features, n_clusters, n_components):
+    """What the Bayesian information criterion adds to minus twice a log-likelihood.
+
+    Over the number of rows, for clusters that each have a centre, orthonormal rows and
+    variances, and one noise for all.
+    """
+    d, h = n_features, n_components
+    free = n_clusters * (d + h * (d - (h + 1) / 2) + h) + 1
+    return free * np.log(n_samples) / n_samples
+
+
 def reseed_empty(labels, cost, n_clusters):
     """Give each empty cluster the worst-fitted row of a cluster that has others.
 
@@ -242,7 +312,7 @@ def local_pca(
     rows = np.arange(n)
     cost = np.square(X).sum(1)
     tie = 1e-12 * cost.mean()
-    floor = SMALLEST_NOISE * cost.mean() / d if cost.any() else 1.0
+    floor = least_noise(X)
     for _ in range(max_iter):
         reseed_empty(labels, cost, n_clusters)
         for j in range(n_clusters):
@@ -255,14 +325,10 @@ def local_pca(
                 variances[j] = np.square(R @ bases[j].T).mean(0)
         if find:
             shares = np.bincount(labels, minlength=n_clusters) / n
-            if n_components:
-                rest = max(total.sum() / n - shares @ variances.sum(1), 0.0)
-                rest = rest / (d - h) if h < d else 0.0
-                noise = max(shared_noise(variances, shares, rest, d - h), floor)
-                penalties = -noise / variances.clip(noise, -noise / WEAKEST_PENALTY)
-            else:
-                noise = max(total.sum() / n / d, floor)
-            determinant = d * np.log(2 * np.pi * noise) - np.log(-penalties).sum(1)
+            noise, penalties = likeliest_shape(
+                variances, shares, total.sum() / n, d, n_components, floor
+            )
+            determinant = log_determinants(noise, penalties, d)
         residual, code = projection_cost(X, centers, bases, penalties)
         costs = residual + code
         if find:
@@ -286,14 +352,21 @@ def local_pca(
         if n_changed == 0:
             break
     criterion = history[-1]["loss"]
-    bar.show(criterion, stop_reason(history))
+    reason = "max_epochs" if n_changed else "unchanged"
+    bar.show(criterion, reason)
     bar.close()
     if find:
-        h = n_components  # each cluster has a centre, orthonormal rows and variances
-        free = n_clusters * (d + h * (d - (h + 1) / 2) + h) + 1
-        criterion += free * np.log(n) / n
+        criterion += information_penalty(n, d, n_clusters, n_components)
     return LocalPCA(
-        centers + offset, bases, history, penalties, noise, criterion, n_components
+        centers + offset,
+        bases,
+        history,
+        penalties,
+        noise,
+        criterion,
+        n_components,
+        reason,
+        variances,
     )
 
 
@@ -345,8 +418,3 @@ def best_width(fit, width, n_features):
 def directions_are_certain(n_samples, n_features, n_clusters):
     """Whether there are samples enough for directions that are no noise."""
     return n_samples >= FEWEST_SAMPLES * n_clusters * n_features
-
-
-def stop_reason(history):
-    """Why the sweeps that made a history ended."""
-    return "unchanged" if history[-1]["n_changed"] == 0 else "max_epochs"
