@@ -17,7 +17,8 @@ ORDER = (
 )
 
 # What a thumbnail shows: number of a figure of the page, and the part of it that is cut
-# out (left, top, right and bottom, as shares of width and height).
+# out (left, top, right and bottom, as shares of width and height); the whole first
+# figure of a page that is not listed.
 WHOLE = (0, 0, 1, 1)
 THUMBNAILS = {
     "plot_quick_start": (1, WHOLE),
@@ -67,13 +68,13 @@ def write_thumbnails(folder):
     folder : Path
         Where the gallery keeps the figures of its pages.
     """
-    for stem, (number, box) in THUMBNAILS.items():
-        figure = folder / f"sphx_glr_{stem}_{number:03}.png"
+    for path in sorted((folder / "thumb").glob("sphx_glr_*_thumb.png")):
+        page = path.stem.removesuffix("_thumb")
+        number, box = THUMBNAILS.get(page.removeprefix("sphx_glr_"), (1, WHOLE))
+        figure = folder / f"{page}_{number:03}.png"
         if figure.exists():  # it does not where the gallery is not run
             with Image.open(figure) as picture:
-                thumbnail(picture, box).save(
-                    folder / "thumb" / f"sphx_glr_{stem}_thumb.png"
-                )
+                thumbnail(picture, box).save(path)
 
 
 class Order:
