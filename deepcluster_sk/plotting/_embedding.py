@@ -126,9 +126,9 @@ class EmbeddingDisplay:
         space : {"auto", "embedding", "data"}, default="auto"
             What is drawn: the embedding, or the samples themselves, as the last step of
             a pipeline sees them. "auto" draws the samples where the cluster centres are
-            of their width and not of the embedding's, as those of
-            :class:`~deepcluster_sk.TensorizedAutoencoder`: each cluster has an embedding
-            of its own then, and two of them on top of one another say nothing.
+            of their width and not of the embedding's: each cluster has an embedding of
+            its own then, as in :class:`~deepcluster_sk.TensorizedAutoencoder`, and two
+            of them on top of one another say nothing.
 
         label_name : str, default=None
             What a label is called in the legend. None means "cluster" for predicted
