@@ -25,12 +25,12 @@ THUMBNAILS = {
     "plot_comparison": (1, (0, 0, 0.42, 0.8)),
     "plot_pipeline": (1, (0.5, 0, 1, 1)),
     "plot_denoising": (2, (0, 0, 0.42, 1)),
-    "plot_exemplars": (1, (0, 0, 0.4, 1)),
+    "plot_exemplars": (1, (0, 0, 0.6, 1)),
     "plot_images": (4, WHOLE),
-    "plot_choosing_k": (1, (0, 0, 0.36, 1)),
+    "plot_choosing_k": (1, (0, 0, 0.33, 1)),
     "plot_diagnosing": (3, (0, 0, 0.78, 1)),
     "plot_out_of_core": (1, WHOLE),
-    "plot_own_network": (2, WHOLE),
+    "plot_own_network": (2, (0, 0, 0.79, 1)),
     "plot_own_method": (1, WHOLE),
 }
 THUMBNAIL_SIDE = 400

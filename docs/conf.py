@@ -81,6 +81,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "write_computation_times": False,
     "thumbnail_size": (400, 400),
+    # Pages are run side by side: most compute with one thread.
+    "parallel": 2,
 }
 # Pictures are drawn into files, wherever the documentation is built.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")

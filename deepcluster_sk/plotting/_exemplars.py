@@ -210,7 +210,7 @@ class ExemplarDisplay:
             if len(axes) != n:
                 raise ValueError(f"{n} exemplars need {n} axes. Got {len(axes)}.")
             return axes
-        n_columns = min(n, 10)
+        n_columns = min(n, 5)
         n_rows = -(-n // n_columns)
         _, grid = plt.subplots(
             n_rows,
