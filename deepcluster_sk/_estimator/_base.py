@@ -41,6 +41,15 @@ def index_of_smallest(values):
     return torch.where(value.isfinite(), position, -1)
 
 
+def plainly_named(method):
+    """Let a method be called by its own name in Python's errors.
+
+    ``DEC().fit(X, sample_weight=w)`` would name the private class that defines it.
+    """
+    method.__qualname__ = method.__name__
+    return method
+
+
 class EstimatorTemplate(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
@@ -125,6 +134,7 @@ class EstimatorTemplate(
     # --- fit ------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @plainly_named
     def fit(self, X, y=None):
         """Train on the rows of X.
 
@@ -236,6 +246,7 @@ class EstimatorTemplate(
             )
         return result
 
+    @plainly_named
     def transform(self, X):
         """Embed the rows of X.
 
@@ -251,6 +262,7 @@ class EstimatorTemplate(
         """
         return self._map("embed", X)
 
+    @plainly_named
     def score(self, X, y=None):
         """Minus the objective per sample: larger is better.
 
@@ -394,6 +406,7 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
                 ClusterCollapseWarning,
             )
 
+    @plainly_named
     def predict(self, X):
         """Assign the rows of X to clusters.
 
