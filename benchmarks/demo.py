@@ -145,9 +145,7 @@ def draw_digits(figure, problem, denoiser, clusterer):
     for ax, label in zip(axes[:, 0], ("clean", "noisy", "denoised"), strict=True):
         ax.yaxis.label.set_text(label)
     labels = clusterer.predict(problem.test)
-    below.suptitle(
-        "Clusters of held-out digits by IDEC: a column each, and its first five"
-    )
+    below.suptitle("Clusters of held-out digits by IDEC, the first five of each")
     for k, column in enumerate(below.subplots(5, 10).T):
         members = np.flatnonzero(labels == k)
         column[0].set_title(f"{k}: {len(members)}", fontsize="medium")

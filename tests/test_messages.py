@@ -29,7 +29,7 @@ def test_columns_of_dates_are_named():
 def test_missing_values_are_no_words():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"mass": [1.0, np.nan, 3, 4], "length": [1, 2, 3, 4]})
-    with pytest.raises(ValueError, match="^Input X contains NaN"):
+    with pytest.raises(ValueError, match=r"^Input X contains NaN"):
         NETWORK.fit(frame)
 
 
