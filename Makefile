@@ -7,7 +7,7 @@ BENCHMARKS ?=
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rounding lint docs benchmarks check-wheel clean
+.PHONY: help demo test test-all test-rounding lint docs test-docs benchmarks check-wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ lint: $(INSTALLED)  ## check style and formatting
 
 docs: $(INSTALLED)  ## build the documentation into docs/_build
 	$(PYTHON) -m sphinx -W --keep-going -b html docs docs/_build
+
+test-docs: $(INSTALLED)  ## check the pages that make docs has built: links, pictures, headings
+	$(PYTHON) -m pytest -q tests/built_pages.py
 
 benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHMARKS="tensorized"
 	$(PYTHON) -m benchmarks $(BENCHMARKS)

@@ -341,6 +341,10 @@ def run_all(jobs, store):
     return n_failed
 
 
+# Figures of quality: larger is better, or smaller.
+DIRECTIONS = {"acc": 1, "nmi": 1, "ari": 1, "mse": -1}
+
+
 def footnote(records):
     """State the versions and machines behind the figures."""
     seen = {json.dumps(record["environment"]) for record in records}
@@ -413,6 +417,9 @@ def shortfalls(records, published, metric="acc"):
 def results_table(records, metrics, published=None, digits=None):
     """Markdown table: a row for each data set and method.
 
+    Of the methods of a set of data the one with the best median is bold, for figures
+    that have a direction; k-means, which all are measured against, is in italics.
+
     Parameters
     ----------
     records : list of dict
@@ -432,12 +439,44 @@ def results_table(records, metrics, published=None, digits=None):
     header = ["data", "method"]
     for metric, label in metrics.items():
         header += [label, f"published {label}"] if metric in quoted else [label]
+    found = group(records, "data", "method")
+    best = {
+        (data, metric): best_of(found, data, metric)
+        for data, _ in found
+        for metric in metrics
+    }
     rows = []
-    for (data, method), members in group(records, "data", "method").items():
-        row = [data, method]
+    for (data, method), members in found.items():
+        row = [data, f"*{method}*" if method == "k-means" else method]
         for metric in metrics:
-            row.append(spread(values(members, metric), digits.get(metric, 3)))
+            cell = spread(values(members, metric), digits.get(metric, 3))
+            row.append(f"**{cell}**" if method in best[data, metric] else cell)
             if metric in quoted:
                 row.append(published.get((data, method, metric), ""))
         rows.append(row)
     return markdown_table(header, rows, n_left=2)
+
+
+def best_of(found, data, metric):
+    """Methods with the best median on a set of data; none where nothing is compared.
+
+    Parameters
+    ----------
+    found : dict of (data, method) to list of dict
+        Records.
+    data, metric : str
+
+    Returns
+    -------
+    set of str
+    """
+    sign = DIRECTIONS.get(metric)
+    medians = {
+        method: np.median(values(members, metric))
+        for (of, method), members in found.items()
+        if of == data and len(values(members, metric))
+    }
+    if sign is None or len(medians) < 2:
+        return set()
+    top = max(sign * median for median in medians.values())
+    return {method for method, median in medians.items() if sign * median == top}

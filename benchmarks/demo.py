@@ -19,10 +19,18 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._estimators import CodesKMeans, KMeansDenoiser
 from benchmarks._tables import markdown_table
-from deepcluster_sk import Autoencoder, TensorizedAutoencoder
+from deepcluster_sk import IDEC, Autoencoder, TensorizedAutoencoder
 from deepcluster_sk.datasets import load_penguins
 from deepcluster_sk.metrics import clustering_accuracy
 from deepcluster_sk.plotting import DenoisingDisplay, EmbeddingDisplay
+
+
+class Reconstructing(IDEC):
+    """IDEC, whose reconstruction of a noisy row is taken for the row without noise."""
+
+    def denoise(self, X):
+        """Encode and decode noisy rows."""
+        return self.reconstruct(X)
 
 
 class Problem:
@@ -107,7 +115,7 @@ def draw_penguins(figure, penguins, scale, model):
     axes = figure.subplots(2, 1, sharex=True, sharey=True)
     for ax, groups, title in (
         (axes[0], penguins.target, "Palmer penguins: the three species"),
-        (axes[1], species, "The clusters found, and the direction of each"),
+        (axes[1], species, "Clusters of TensorizedAutoencoder, and their directions"),
     ):
         EmbeddingDisplay(X[:, :2], names[groups]).plot(ax=ax, legend=False)
         ax.set(xlabel="", ylabel="bill depth (mm)")
@@ -122,23 +130,29 @@ def draw_penguins(figure, penguins, scale, model):
         axes[1].plot(*ends.T, color="black", linewidth=2, solid_capstyle="round")
 
 
-def draw_digits(figure, problem, model):
-    """Two held-out images of each digit: clean, noisy and denoised."""
+def draw_digits(figure, problem, denoiser, clusterer):
+    """Held-out images: denoised above, a column for each cluster below."""
+    above, below = figure.subfigures(2, 1, height_ratios=[3, 5.2], hspace=0.04)
     order = np.argsort(problem.y, kind="stable")
-    firsts = np.searchsorted(problem.y[order], np.arange(10))
-    shown = np.concatenate([order[firsts], order[firsts + 1]])
-    denoised = model.denoise(problem.noisy)
-    figure.suptitle("Handwritten digits that were not trained on")
-    grid = figure.subplots(7, 10, height_ratios=[3, 3, 3, 1, 3, 3, 3])
-    for ax in grid[3]:
-        ax.set_axis_off()
-    for half, axes in zip(np.split(shown, 2), (grid[:3], grid[4:]), strict=True):
-        display = DenoisingDisplay(
-            problem.test[half], problem.noisy[half], denoised[half], (1, 8, 8)
-        )
-        display.plot(axes=axes)
-        for ax, label in zip(axes[:, 0], ("clean", "noisy", "denoised"), strict=True):
-            ax.yaxis.label.set_text(label)
+    shown = order[np.searchsorted(problem.y[order], np.arange(10))]
+    denoised = denoiser.denoise(problem.noisy)
+    above.suptitle("Held-out digits, denoised by TensorizedAutoencoder")
+    axes = above.subplots(3, 10)
+    display = DenoisingDisplay(
+        problem.test[shown], problem.noisy[shown], denoised[shown], (1, 8, 8)
+    )
+    display.plot(axes=axes)
+    for ax, label in zip(axes[:, 0], ("clean", "noisy", "denoised"), strict=True):
+        ax.yaxis.label.set_text(label)
+    labels = clusterer.predict(problem.test)
+    below.suptitle("Clusters of held-out digits by IDEC, the first five of each")
+    for k, column in enumerate(below.subplots(5, 10).T):
+        members = np.flatnonzero(labels == k)
+        column[0].set_title(f"{k}: {len(members)}", fontsize="medium")
+        for ax in column:
+            ax.set_axis_off()
+        for ax, i in zip(column, members, strict=False):
+            ax.imshow(problem.test[i].reshape(8, 8), cmap="gray")
 
 
 def main():
@@ -172,14 +186,15 @@ def demonstrate(options):
     X, y = load_digits(return_X_y=True)
     digits = Problem(X / 16, y, 0.3, seed)
     models = compared(10, 8, 0.3, seed, 32, 100, options.deep)
+    models["IDEC (default)"] = Reconstructing(10, random_state=seed)
     print("Digits: 1,797 images of 8 x 8, 10 classes; noise 0.3\n")
     print(digits.table(models), end="\n\n")
-    denoiser = models["tensorized autoencoder (default)"]
 
     figure = plt.figure(figsize=(15, 7), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.75], wspace=0.03)
     draw_penguins(left, penguins, scale, clusters)
-    draw_digits(right, digits, denoiser)
+    denoiser = models["tensorized autoencoder (default)"]
+    draw_digits(right, digits, denoiser, models["IDEC (default)"])
     figure.savefig(options.output, dpi=120)
     print(
         "Trained on 70 % of the rows; all figures are about the others. Labels were "

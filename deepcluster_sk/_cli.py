@@ -7,9 +7,14 @@ about to be fitted: help, and errors in the options or the file, come at once.
 import argparse
 import ast
 import csv
+import difflib
 import functools
+import gzip
+import io
 import sys
 import warnings
+import zlib
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -25,6 +30,9 @@ VERY_DIFFERENT = 10
 SEARCHED = range(2, 11)
 # Classes of sklearn.preprocessing.
 SCALERS = {"standard": "StandardScaler", "range": "MinMaxScaler"}
+STANDARD_INPUT = Path("-")
+# How a file begins that numpy.save has written.
+NPY_MAGIC = b"\x93NUMPY"
 EXAMPLES = """\
 examples:
   python -m deepcluster_sk penguins.csv --drop species --n-clusters 3 --scale range \\
@@ -32,6 +40,8 @@ examples:
   python -m deepcluster_sk penguins.csv --drop species --scale range > labels.csv
   python -m deepcluster_sk images.npy --method IDEC --n-clusters 10 \\
       --set architecture=conv --set image_shape=1,28,28 --embedding codes.npy
+  python -m deepcluster_sk penguins.csv --drop species -k 3 --scale range --save birds
+  python -m deepcluster_sk new_penguins.csv --model birds > labels.csv
 """
 
 
@@ -77,8 +87,10 @@ def _parameters(node):
 
 def build_parser():
     """Make the parser of the command line."""
+    command = "deepcluster-sk"
+    called = Path(sys.argv[0]).stem == command
     parser = argparse.ArgumentParser(
-        prog="python -m deepcluster_sk",
+        prog=command if called else "python -m deepcluster_sk",
         description="Cluster the rows of a file and write the cluster of each row.",
         epilog=f"methods:\n{_summaries()}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -86,8 +98,9 @@ def build_parser():
     parser.add_argument(
         "data",
         type=Path,
-        help="a .csv, .tsv, .npy or .parquet file: a row a sample, all columns "
-        "numbers. A first line that holds a word is a header",
+        help="a .csv, .tsv, .npy or .parquet file, .csv.gz and .tsv.gz too, or - for "
+        "a CSV on standard input: a row a sample, all columns numbers. A first line "
+        "that holds a word is a header",
     )
     parser.add_argument(
         "-k",
@@ -142,6 +155,19 @@ def build_parser():
     )
     parser.add_argument(
         "--picture", type=Path, metavar="PNG", help="where to draw the embedding"
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="where to write what was fitted, for --model and deepcluster_sk.load",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="assign the rows to the clusters of a file that --save wrote, instead of "
+        "clustering them; its columns are looked up by name, and scaled as they were",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show progress")
     parser.add_argument(
@@ -207,8 +233,11 @@ def run(options):
     options : argparse.Namespace
         As ``build_parser`` makes them.
     """
-    method, parameters = choose_method(options)
     check_outputs(options)
+    if options.model is not None:
+        predict(options)
+        return
+    method, parameters = choose_method(options)
     X, names = read(options.data)
     index = None if options.keep_index else index_column(X, names, options)
     if index is not None:
@@ -217,20 +246,99 @@ def run(options):
     dropped = options.drop if index is None else [*options.drop, index]
     X, names = drop_columns(X, names, dropped)
     check_finite(X, names)
-    X = scaled(X, names, options.scale)
+    table = {"names": names, "scale": options.scale}
+    if options.scale == "none":
+        check_scales(X, names)
+    else:
+        scaler = make_scaler(options.scale)
+        X = scaler.fit_transform(X)
+        table["scaler"] = vars(scaler)
     model = getattr(deepcluster_sk, method)(**parameters)
     start = perf_counter()
     if isinstance(options.n_clusters, range):
         model = search(model, X, options)
     else:
         fit(model, X)
-    sizes = np.bincount(model.labels_, minlength=model.n_clusters)
     say(
         f"{type(model).__name__}: {X.shape[0]} rows, {X.shape[1]} columns, "
-        f"{model.n_iter_} epochs in {perf_counter() - start:.1f} s; clusters of "
-        f"{', '.join(map(str, sizes))} rows; objective {model.objective_:.6g}"
+        f"{model.n_iter_} epochs in {perf_counter() - start:.1f} s; "
+        f"{_sizes(model, model.labels_)}; objective {model.objective_:.6g}"
     )
-    write(model, X, options)
+    if options.save is not None:
+        from deepcluster_sk._estimator._saving import write_estimator
+
+        write_estimator(model, options.save, table=table)
+    write(model, X, model.labels_, options)
+
+
+def predict(options):
+    """Assign new rows to the clusters of a saved model, and write.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    """
+    defaults = build_parser().parse_args(["-"])
+    for name in ("n_clusters", "method", "set", "drop", "scale", "save"):
+        if getattr(options, name) != getattr(defaults, name):
+            raise UsageError(
+                f"--model takes what was fitted as it is: leave out "
+                f"--{name.replace('_', '-')}."
+            )
+    from deepcluster_sk._estimator._saving import KIND
+    from deepcluster_sk.io import _safetensors
+
+    try:
+        model = deepcluster_sk.load(options.model)
+        table = _safetensors.read(options.model, KIND).get("table")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{options.model}: cannot be read: {error}") from error
+    X, names = read(options.data)
+    wanted = names if table is None else table["names"]
+    X, names = drop_columns(*choose_columns(X, names, wanted), [])
+    check_finite(X, names)
+    if table is not None and table["scale"] != "none":
+        scaler = make_scaler(table["scale"])
+        vars(scaler).update(table["scaler"])
+        X = scaler.transform(X)
+    try:
+        labels = model.predict(X)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    say(f"{type(model).__name__}: {X.shape[0]} new rows; {_sizes(model, labels)}")
+    write(model, X, labels, options)
+
+
+def _sizes(model, labels):
+    sizes = np.bincount(labels, minlength=model.n_clusters)
+    return f"clusters of {', '.join(map(str, sizes))} rows"
+
+
+def choose_columns(X, names, wanted):
+    """The columns that a model was fitted to, by name and in their order.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    names : list of str
+        Names of the columns.
+    wanted : list of str
+        Names of those that the model knows.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_wanted)
+    names : list of str
+    """
+    if names == wanted:
+        return X, names
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise UsageError(
+            f"the model was fitted to {_listing(wanted)}; there is no "
+            f"{_listing(missing)}. There are {', '.join(names)}."
+        )
+    return X[:, [names.index(name) for name in wanted]], wanted
 
 
 def say(text):
@@ -252,7 +360,8 @@ def choose_method(options):
     name = by_name.get(options.method.lower())
     if name is None:
         raise UsageError(
-            f"unknown method {options.method!r}. There are {', '.join(methods())}."
+            f"unknown method {options.method!r}. "
+            f"{_suggestion(options.method, methods())}There are {', '.join(methods())}."
         )
     known = methods()[name].parameters
     parameters = {}
@@ -262,7 +371,8 @@ def choose_method(options):
             raise UsageError(f"--set takes KEY=VALUE. Got {text!r}.")
         if key not in known:
             raise UsageError(
-                f"{name} has no parameter {key!r}. It has {', '.join(sorted(known))}."
+                f"{name} has no parameter {key!r}. {_suggestion(key, known)}It has "
+                f"{', '.join(sorted(known))}."
             )
         parameters[key] = parse_value(value)
     if "n_clusters" in parameters:
@@ -275,6 +385,13 @@ def choose_method(options):
         "verbose": int(options.verbose and not searched),
     }
     return name, {**common, **parameters}
+
+
+def _suggestion(name, known):
+    """What may have been meant, as the beginning of a sentence; empty if unclear."""
+    lower = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"Did you mean {lower[found[0]]!r}? " if found else ""
 
 
 def parse_value(text):
@@ -305,10 +422,16 @@ def check_outputs(options):
             continue
         if path.suffix.lower() != suffix:
             raise UsageError(f"{path} must end in {suffix}.")
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.parent}.")
+        _check_folder(path)
+    if options.save is not None:
+        _check_folder(options.save)
     if options.picture is not None:
         _need("matplotlib", "--picture", "plot")
+
+
+def _check_folder(path):
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}.")
 
 
 def _need(package, what, extra):
@@ -337,46 +460,72 @@ def read(path):
     names : list of str
         Names of the columns; their numbers where the file has none.
     """
-    readers = {
-        ".csv": _read_csv,
-        ".tsv": _read_csv,
-        ".npy": _read_npy,
-        ".parquet": _read_parquet,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(
-            f"{path}: cannot tell the format. The name must end in one of "
-            f"{', '.join(readers)}."
-        )
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file.")
+    if path == STANDARD_INPUT:
+        name, reader = "standard input", _read_standard_input
+    else:
+        name, reader = path, READERS.get(_suffix(path))
+        if reader is None:
+            raise UsageError(
+                f"{path}: cannot tell the format. The name must end in one of "
+                f"{', '.join(READERS)}, or be - for standard input."
+            )
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file.")
     try:
         X, names = reader(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise UsageError(f"{name}: cannot be read: {error}") from error
     if X.size == 0:
-        raise UsageError(f"{path} holds no rows.")
+        raise UsageError(f"{name} holds no rows.")
     return X, names
 
 
+def _suffix(path):
+    """The suffix that tells the format, with that of a compressed file: .csv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    return "".join(suffixes if suffixes[-1:] == [".gz"] else suffixes[-1:])
+
+
+def _read_standard_input(path):
+    return _parse_csv(sys.stdin.read().removeprefix("\ufeff"), "standard input")
+
+
 def _read_csv(path):
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    delimiter = "\t" if _suffix(path).startswith(".tsv") else None
+    with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
+        return _parse_csv(file.read(), path, delimiter)
+
+
+def _delimiter(text, n_lines=20):
+    """What separates fields: as many in each of the first lines, and the most."""
+    lines = [line for line in islice(io.StringIO(text), n_lines) if line.strip()]
+    scores = {}
+    for mark in ",;\t":
+        counts = [len(row) for row in csv.reader(lines, delimiter=mark)]
+        scores[mark] = (len(set(counts)) == 1 and counts[0] > 1, max(counts, default=0))
+    return max(scores, key=scores.get)
+
+
+def _parse_csv(text, name, delimiter=None):
+    delimiter = delimiter or _delimiter(text)
+    number = _number
+    if delimiter == ";":  # in use where the comma marks decimals
+        number = _number_with_comma
+    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     if not rows:
         return np.empty((0, 0)), []
     width = len(rows[0])
-    for number, row in enumerate(rows, start=1):
+    for position, row in enumerate(rows, start=1):
         if len(row) != width:
             raise UsageError(
-                f"{path}: record {number} has {len(row)} fields, the first {width}."
+                f"{name}: record {position} has {len(row)} fields, the first {width}."
             )
     names = list(map(str, range(width)))
-    if any(_number(cell) is None for cell in rows[0]):
+    if any(number(cell) is None for cell in rows[0]):
         names, rows = rows[0], rows[1:]
     # Words stay: their column may yet be dropped.
-    columns = [list(map(_number, column)) for column in zip(*rows, strict=True)]
+    columns = [list(map(number, column)) for column in zip(*rows, strict=True)]
     X = np.empty((len(rows), width), dtype=object)
     for i, column in enumerate(columns):
         X[:, i] = column
@@ -391,7 +540,24 @@ def _number(cell):
         return None
 
 
+def _number_with_comma(cell):
+    return _number(cell if "." in cell else cell.replace(",", ".", 1))
+
+
 def _read_npy(path):
+    with path.open("rb") as file:
+        if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
+            raise UsageError(
+                f"{path} is no array that numpy.save wrote, whatever its name says. "
+                "If it is a text, call it .csv."
+            )
+        file.seek(0)
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            header = np.lib.format.read_array_header_2_0
+        if header(file)[2].hasobject:
+            raise UsageError(f"{path} must hold real numbers. Got Python objects.")
     X = np.load(path, mmap_mode="r", allow_pickle=False)
     if X.ndim != 2:
         raise UsageError(
@@ -413,6 +579,16 @@ def _read_parquet(path):
         numeric = column.dtype.kind in "biuf" or column.isna().all()
         X[:, i] = column.to_numpy(np.float64, na_value=np.nan) if numeric else None
     return X, [str(name) for name in frame.columns]
+
+
+READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".csv.gz": _read_csv,
+    ".tsv.gz": _read_csv,
+    ".npy": _read_npy,
+    ".parquet": _read_parquet,
+}
 
 
 def index_column(X, names, options):
@@ -466,7 +642,8 @@ def drop_columns(X, names, dropped):
             position = int(name)
         if position is None:
             raise UsageError(
-                f"there is no column {name!r} to drop. There are {', '.join(names)}."
+                f"there is no column {name!r} to drop. {_suggestion(name, names)}"
+                f"There are {', '.join(names)}."
             )
         X, names = (
             np.delete(X, position, axis=1),
@@ -511,27 +688,20 @@ def check_finite(X, names):
         )
 
 
-def scaled(X, names, how):
-    """Scale the columns, or warn where they should perhaps be scaled.
+def make_scaler(how):
+    """The scaler that ``--scale`` names.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-    names : list of str
-        Names of the columns.
     how : str
-        As ``--scale`` names it.
 
     Returns
     -------
-    X : ndarray of shape (n_samples, n_features)
+    scaler : transformer
     """
-    if how == "none":
-        check_scales(X, names)
-        return X
     from sklearn import preprocessing
 
-    return getattr(preprocessing, SCALERS[how])().fit_transform(X)
+    return getattr(preprocessing, SCALERS[how])()
 
 
 def check_scales(X, names):
@@ -622,7 +792,7 @@ def search(model, X, options):
     return search.best_estimator_
 
 
-def write(model, X, options):
+def write(model, X, labels, options):
     """Write what was asked for.
 
     Parameters
@@ -630,10 +800,12 @@ def write(model, X, options):
     model : estimator
         Fitted.
     X : ndarray of shape (n_samples, n_features)
-        What it was fitted to.
+        The rows, as the model takes them.
+    labels : ndarray of shape (n_samples,)
+        Their clusters.
     options : argparse.Namespace
     """
-    text = "\n".join(["cluster", *map(str, model.labels_)]) + "\n"
+    text = "\n".join(["cluster", *map(str, labels)]) + "\n"
     if options.labels is None:
         sys.stdout.write(text)
     else:

@@ -122,12 +122,8 @@ model = IDEC(
     callbacks=[Watch(X)],
     **small,
 ).fit(X)
-epochs = [row for row in model.history_ if row["phase"] == "cluster"]
-ObjectiveMismatchDisplay.from_values(
-    [row["reconstruction"] for row in epochs],
-    [row["silhouette"] for row in epochs],
-    auxiliary_name="reconstruction error",
-    performance_name="silhouette of the embedding",
+ObjectiveMismatchDisplay.from_estimator(
+    model, "silhouette", performance_name="silhouette of the embedding"
 )
 plt.show()
 

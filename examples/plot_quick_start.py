@@ -37,12 +37,17 @@ print(f"training: {adjusted_rand_score(species_train, model.labels_):.2f}")
 print(f"new rows: {adjusted_rand_score(species_test, model.predict(X_test)):.2f}")
 
 # %%
-# ``transform`` is the embedding. This method has one autoencoder a cluster, with a code
-# of one number here, so the display makes a strip of each cluster. Where a bird stands
-# in its strip is, up to the sign, how large it is for its kind.
+# Each cluster has an embedding of its own here, so the display draws the birds
+# themselves, on their two principal components: how far clusters are apart, and where
+# they touch. Methods with one embedding for all are drawn by it.
 
 EmbeddingDisplay.from_estimator(model, X)
 plt.show()
+
+# %%
+# ``transform`` is the embedding: up to the sign, how large a bird is for its kind.
+
+print(model.transform(X_test)[:3].round(3))
 
 # %%
 # ``history_`` has a row for each sweep or epoch; ``objective_`` is what is compared

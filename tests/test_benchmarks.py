@@ -447,3 +447,23 @@ def test_only_plain_figures_of_papers_are_compared():
     assert table.count("DEC") == 1
     assert "on record" in shortfalls(records[1:], quoted)
     assert shortfalls(records[:1], {("a", "DEC", "acc"): ".3"}) == "None."
+
+
+def test_the_best_of_a_set_of_data_is_bold_and_kmeans_in_italics():
+    def record(data, method, seed, **result):
+        return {"data": data, "method": method, "seed": seed, "result": result}
+
+    records = [
+        record("iris", "k-means", 0, nmi=0.7, mse=0.5, seconds=1),
+        record("iris", "DEC", 0, nmi=0.8, mse=0.7, seconds=9),
+        record("iris", "DEC", 1, nmi=0.9, mse=0.9, seconds=9),
+        record("wine", "DEC", 0, nmi=0.1, mse=0.1, seconds=9),
+    ]
+    table = results_table(records, {"nmi": "NMI", "mse": "MSE", "seconds": "s"})
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()[2:]
+    ]
+    assert cells[0] == ["iris", "*k-means*", "0.700", "**0.500**", "1.000"]
+    assert cells[1][1:3] == ["DEC", "**0.850 (0.850 ± 0.071)**"]
+    assert "*" not in "".join(cells[2])  # alone, it is not the best of anything

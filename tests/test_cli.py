@@ -1,5 +1,10 @@
+import gzip
+import io
 import subprocess
 import sys
+from configparser import ConfigParser
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +93,88 @@ def test_npy_and_headerless_csv_and_tsv_give_the_same_labels(tmp_path, capsys):
     assert len(outputs) == 1
 
 
+def test_compressed_and_semicolon_files_and_standard_input_give_the_same_labels(
+    tmp_path, capsys, monkeypatch
+):
+    X = three_groups(30)
+    lines = ["a,b", *(f"{a!r},{b!r}" for a, b in X.tolist())]
+    text = "\n".join(lines)
+    german = text.replace(",", ";").replace(".", ",")
+    (tmp_path / "x.csv").write_text(text)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "x.tsv.gz").write_bytes(gzip.compress(text.replace(",", "\t").encode()))
+    (tmp_path / "semicolon.csv").write_text(text.replace(",", ";"))
+    (tmp_path / "german.csv").write_text("\ufeff" + german, encoding="utf-8")
+    names = ("x.csv", "x.csv.gz", "x.tsv.gz", "semicolon.csv", "german.csv")
+    outputs = set()
+    for name in names:
+        assert _cli.main([str(tmp_path / name), "-k", "3"]) == 0
+        outputs.add(capsys.readouterr().out)
+    for typed in (text, german):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert _cli.main(["-", "-k", "3"]) == 0
+        outputs.add(capsys.readouterr().out)
+    assert len(outputs) == 1
+
+
+def test_quoted_commas_do_not_decide_what_separates(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('"length, mm, dry";"depth, mm"\n1;2\n3;4\n')
+    X, names = _cli.read(path)
+    assert names == ["length, mm, dry", "depth, mm"]
+    assert X.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("scale", ["none", "standard", "range"])
+def test_new_rows_go_to_the_clusters_of_a_saved_model(penguins, capsys, scale):
+    saved, new = penguins.with_name("birds"), penguins.with_name("new.csv")
+    fit = [str(penguins), "--drop", "species", "-k", "3", "--scale", scale]
+    assert _cli.main([*fit, "--save", str(saved)]) == 0
+    labels = capsys.readouterr().out.split()
+    # Columns are found by name, in another order and among others.
+    rows = [line.split(",") for line in penguins.read_text().splitlines()]
+    picked = [",".join(row[i] for i in (4, 2, 0, 1, 3)) for row in rows[:9]]
+    new.write_text("\n".join(picked))
+    codes = penguins.with_name("codes.npy")
+    predict = [str(new), "--model", str(saved), "--embedding", str(codes)]
+    assert _cli.main(predict) == 0
+    output = capsys.readouterr()
+    assert output.out.split() == labels[:9]
+    assert "8 new rows; clusters of" in output.err
+    assert len(np.load(codes)) == 8
+
+
+def test_a_model_that_does_not_fit_is_refused(penguins, capsys, refused):
+    saved, other = penguins.with_name("birds"), penguins.with_name("other.csv")
+    assert "cannot be read" in refused(penguins, "--model", saved)
+    assert "no file of deepcluster_sk" in refused(penguins, "--model", penguins)
+    fit = [str(penguins), "--drop", "species", "--drop", "mass", "-k", "3"]
+    assert _cli.main([*fit, "--save", str(saved)]) == 0
+    capsys.readouterr()
+    other.write_text("bill,flipper\n1,2\n")
+    message = refused(other, "--model", saved)
+    assert "fitted to columns bill, depth, flipper; there is no column depth" in message
+    for option in (["-k", 3], ["--scale", "range"], ["--save", other]):
+        assert f"leave out {option[0].replace('-k', '--n-clusters')}" in refused(
+            penguins, "--model", saved, *option
+        )
+    assert "no folder" in refused(*fit, "--save", penguins.with_name("a") / "b")
+
+
+def test_a_model_of_python_takes_a_file(penguins, capsys):
+    X = load_penguins(return_X_y=True)[0]
+    model = TensorizedAutoencoder(3, random_state=0).fit(X / X.max(axis=0))
+    saved = penguins.with_name("birds")
+    model.save(saved)
+    numbers = penguins.with_name("x.npy")
+    np.save(numbers, X[:5] / X.max(axis=0))
+    assert _cli.main([str(numbers), "--model", str(saved)]) == 0
+    assert capsys.readouterr().out.split()[1:] == list(map(str, model.labels_[:5]))
+    np.save(numbers, X[:5, :3])
+    assert _cli.main([str(numbers), "--model", str(saved)]) == 2
+    assert "3 features" in capsys.readouterr().err
+
+
 def test_parquet_is_read(tmp_path, capsys):
     pytest.importorskip("pyarrow")
     pandas = pytest.importorskip("pandas")
@@ -111,7 +198,13 @@ def test_wrong_files_are_refused(tmp_path, refused):
     np.save(tmp_path / "cube.npy", np.zeros((2, 3, 4)))
     assert "(2, 3, 4)" in refused(tmp_path / "cube.npy", "-k", 2)
     (tmp_path / "fake.npy").write_text("text")
-    assert "cannot be read" in refused(tmp_path / "fake.npy", "-k", 2)
+    assert "no array that numpy.save wrote" in refused(tmp_path / "fake.npy", "-k", 2)
+    np.save(tmp_path / "words.npy", np.array([["a", 1], ["b", 2]], dtype=object))
+    message = refused(tmp_path / "words.npy", "-k", 2)
+    assert "real numbers" in message and "pickle" not in message
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"1,2\n3,4\n")[:-9])
+    assert "cannot be read" in refused(tmp_path / "cut.csv.gz", "-k", 2)
+    assert "cannot tell the format" in refused(tmp_path / "x.gz", "-k", 2)
 
 
 def test_words_and_gaps_are_named(penguins, tmp_path, refused):
@@ -130,6 +223,9 @@ def test_wrong_methods_and_parameters_are_refused(penguins, refused):
     message = refused(*data, "--method", "kmeans")
     assert all(name in message for name in ("DEC", "PCX", "TensorizedAutoencoder"))
     assert "code_penalty" in refused(*data, "--set", "gamma=1")
+    assert "Did you mean 'max_epochs'?" in refused(*data, "--set", "max_epoch=3")
+    assert "Did you mean 'IDEC'?" in refused(*data, "--method", "iddec")
+    assert "Did you mean 'species'?" in refused(penguins, "--drop", "specis")
     assert "KEY=VALUE" in refused(*data, "--set", "gamma")
     assert "'code_penalty' parameter" in refused(*data, "--set", "code_penalty=7")
     assert "n_clusters=999" in refused(penguins, "--drop", "species", "-k", 999)
@@ -252,3 +348,14 @@ def test_help_names_every_method():
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert all(name in text for name in _cli.methods())
     assert "Autoencoder " not in text.replace("TensorizedAutoencoder", "")
+
+
+def test_the_console_script_is_the_same_command(monkeypatch):
+    config = ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    scripts = config["options.entry_points"]["console_scripts"]
+    name, _, target = scripts.strip().partition(" = ")
+    module, _, function = target.partition(":")
+    assert getattr(import_module(module), function) is _cli.main
+    monkeypatch.setattr(sys, "argv", [f"/usr/bin/{name}"])
+    assert _cli.build_parser().prog == name

@@ -1,4 +1,5 @@
 import sys
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -148,6 +149,31 @@ def test_embedding_leaves_out_centers_of_another_space(X):
     estimator = Halves()
     estimator.cluster_centers_ = np.zeros((2, 5))
     assert EmbeddingDisplay.from_estimator(estimator, X).centers_ is None
+
+
+def test_the_samples_are_drawn_where_each_cluster_has_its_own_embedding(X):
+    estimator = Halves(width=1)
+    estimator.n_features_in_ = 2
+    estimator.cluster_centers_ = np.array([[-1.0, 0.0], [1.0, 0.5]])
+    pipeline = make_pipeline(FunctionTransformer(lambda Z: 3 * Z[:, 1:3]), estimator)
+    display = EmbeddingDisplay.from_estimator(pipeline, X)
+    labels = pipeline.predict(X)
+    for j, scatter in enumerate(display.scatters_):
+        np.testing.assert_array_equal(scatter.get_offsets(), 3 * X[labels == j, 1:3])
+    centers = display.centers_.get_offsets()
+    np.testing.assert_array_equal(centers, estimator.cluster_centers_)
+    assert display.ax_.get_ylabel() == "feature 2"
+    estimator.feature_names_in_ = np.array(["length", "depth"], dtype=object)
+    display = EmbeddingDisplay.from_estimator(pipeline, X)
+    assert display.ax_.get_xlabel() == "length"
+    display = EmbeddingDisplay.from_estimator(pipeline, X, space="embedding")
+    assert display.ax_.get_xlabel() == "embedding"
+    assert display.centers_ is None
+    # What is asked for is drawn, too, where "auto" would not.
+    display = EmbeddingDisplay.from_estimator(Halves(), X[:, :2] * 2, space="data")
+    assert display.ax_.get_xlabel() == "feature 1"
+    with pytest.raises(ValueError, match="'space' parameter of EmbeddingDisplay"):
+        EmbeddingDisplay.from_estimator(Halves(), X, space="code")
 
 
 def test_embedding_that_is_constant_is_drawn():
@@ -446,6 +472,34 @@ def test_mismatch_from_values_fits_by_the_metric(monkeypatch):
     assert display.colorbar_ is None
     assert ax.get_ylabel() == "accuracy"
     assert ax.get_xlabel() == "auxiliary loss"
+
+
+def test_mismatch_from_estimator_takes_a_term_of_the_last_phase():
+    history = [
+        {"phase": "pretrain", "epoch": 1, "reconstruction": 9.0},
+        *(
+            {"phase": "cluster", "epoch": i, "reconstruction": 3.0 - i, "kl": i}
+            for i in (1, 2, 3)
+        ),
+    ]
+    model = Halves()
+    model.history_ = history
+    draw = partial(ObjectiveMismatchDisplay.from_estimator, model, degree=1)
+    display = draw([0.1, 0.2, 0.3], performance_name="silhouette")
+    assert display.auxiliary_loss == [2.0, 1.0, 0.0]
+    assert display.result.slope == pytest.approx(-0.1)
+    assert display.ax_.get_xlabel() == "reconstruction"
+    assert display.ax_.get_ylabel() == "silhouette"
+    assert draw([1.0, 2.0, 1.5], term="kl").auxiliary_loss == [1, 2, 3]
+    with pytest.raises(ValueError, match="each of the 1 epochs of the phase 'pretrain"):
+        draw([0.1, 0.2], phase="pretrain")
+    with pytest.raises(ValueError, match="no 'code' in the phase 'cluster'"):
+        draw([0.1], term="code")
+    with pytest.raises(ValueError, match="no 'acc' in the phase 'cluster'"):
+        draw("acc")
+    recorded = draw("kl")
+    assert recorded.performance == [1, 2, 3]
+    assert recorded.ax_.get_ylabel() == "kl"
 
 
 @pytest.mark.parametrize(

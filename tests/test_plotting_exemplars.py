@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from deepcluster_sk import PCX, Autoencoder
+from deepcluster_sk import DEC, PCX, Autoencoder
 from deepcluster_sk.plotting import ExemplarDisplay
 
 
@@ -57,6 +57,37 @@ def test_profiles_have_names():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["mass", "length"]
     for line, exemplar in zip(ax.get_lines(), model.exemplars_, strict=True):
         assert_array_equal(line.get_ydata(), exemplar)
+
+
+def test_many_features_are_a_map():
+    exemplars = np.arange(3 * 21.0).reshape(3, 21)
+    display = ExemplarDisplay(exemplars, counts=[5, 4, 3]).plot()
+    (ax,) = display.axes_
+    assert not ax.get_lines()
+    assert_array_equal(ax.get_images()[0].get_array(), exemplars)
+    titles = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert titles == ["cluster 0 (5)", "cluster 1 (4)", "cluster 2 (3)"]
+    assert len(ExemplarDisplay(exemplars[:, :20]).plot().axes_[0].get_lines()) == 3
+
+
+def test_samples_are_counted():
+    X = np.random.RandomState(0).rand(30, 4)
+    model = fit(X)
+    display = ExemplarDisplay.from_estimator(model, X[:7])
+    assert_array_equal(display.counts, np.bincount(model.labels_[:7], minlength=3))
+    assert_array_equal(display.exemplars, model.exemplars_)
+
+
+def test_without_exemplars_typical_samples_are_shown():
+    X = np.array([[0, 0], [1, 0.1], [2, 0], [20, 0], [20, 1], [20, 5.0], [9, 30]])
+    model = DEC(3, latent_dim=2, hidden_layer_sizes=(8,), random_state=0).fit(X)
+    model.predict = lambda rows: np.array([0, 0, 0, 2, 2, 2, 1])[: len(rows)]
+    model.transform = np.asarray
+    display = ExemplarDisplay.from_estimator(model, X[:6])
+    # The cluster without a sample is left out, and the others keep their numbers.
+    assert_array_equal(display.exemplars, X[[1, 4]])
+    titles = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
+    assert titles == ["cluster 0 (3)", "cluster 2 (3)"]
 
 
 def test_what_cannot_be_drawn_is_refused():

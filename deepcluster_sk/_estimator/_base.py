@@ -43,6 +43,15 @@ def index_of_smallest(values):
     return torch.where(value.isfinite(), position, -1)
 
 
+def plainly_named(method):
+    """Let a method be called by its own name in Python's errors.
+
+    ``DEC().fit(X, sample_weight=w)`` would name the private class that defines it.
+    """
+    method.__qualname__ = method.__name__
+    return method
+
+
 class EstimatorTemplate(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
@@ -127,6 +136,7 @@ class EstimatorTemplate(
     # --- fit ------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @plainly_named
     def fit(self, X, y=None):
         """Train on the rows of X.
 
@@ -238,6 +248,7 @@ class EstimatorTemplate(
             )
         return result
 
+    @plainly_named
     def transform(self, X):
         """Embed the rows of X.
 
@@ -253,6 +264,7 @@ class EstimatorTemplate(
         """
         return self._map("embed", X)
 
+    @plainly_named
     def score(self, X, y=None):
         """Minus the objective per sample: larger is better.
 
@@ -396,6 +408,7 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
                 ClusterCollapseWarning,
             )
 
+    @plainly_named
     def predict(self, X):
         """Assign the rows of X to clusters.
 

@@ -21,13 +21,15 @@ HIDDEN = ("_n_features_out", "_sklearn_output_config")
 FITTED = ("net_", "module_", "solution_")
 
 
-def write_estimator(estimator, path):
+def write_estimator(estimator, path, **more):
     """Save a fitted estimator; ``estimator.save`` for all of them.
 
     Parameters
     ----------
     estimator : EstimatorTemplate
     path : str or path-like
+    **more : dict
+        Arrays and plain values that belong to it, under names of their own.
     """
     name = type(estimator).__name__
     if not type(estimator).__module__.startswith("deepcluster_sk.cluster."):
@@ -58,5 +60,6 @@ def write_estimator(estimator, path):
         "left_out": left_out,
         "fitted": fitted,
         "module": estimator._fitted_state(),
+        **more,
     }
     write(path, KIND, __version__, content)

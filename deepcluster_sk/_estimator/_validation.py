@@ -23,6 +23,21 @@ TOLERANCE = 2**-8
 NUMPY_SAYS = ("could not convert", "setting an array element", "float() argument")
 
 
+def _columns_without_numbers(X):
+    """Names of the columns of a table whose values are no numbers."""
+    found = []
+    for name in getattr(X, "columns", ()):
+        values = np.asarray(X[name])
+        try:
+            values.astype(np.float64)
+        except (TypeError, ValueError):
+            found.append(repr(name))
+        else:
+            if values.dtype.kind in ("m", "M"):
+                found.append(repr(name))
+    return found
+
+
 @contextmanager
 def conversion(X, name="X"):
     """Refuse, around a conversion to float32, what it would not or not clearly.
@@ -57,10 +72,17 @@ def conversion(X, name="X"):
         with np.errstate(over="ignore"):
             yield
     except (TypeError, ValueError) as error:
-        if not str(error).startswith(NUMPY_SAYS):
+        columns = _columns_without_numbers(X)
+        if not columns and not str(error).startswith(NUMPY_SAYS):
             raise
         message = f"{name} must be a matrix of real numbers: {error}"
-        raise type(error)(message) from error
+        if columns:
+            message += (
+                f". Not all values are numbers in {', '.join(columns)}: leave out what "
+                "holds words or dates, or encode it as numbers."
+            )
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(message) from error
     except OverflowError as error:  # of Python's integers
         raise ValueError(
             f"Input {name} contains an integer that is too large for dtype('float32')."

@@ -15,6 +15,17 @@ from deepcluster_sk.plotting._common import (
 )
 
 
+def _n_features(estimator):
+    return getattr(estimator, "n_features_in_", None)
+
+
+def _seen_by_last(estimator, X):
+    """The samples as the last step of a pipeline sees them."""
+    if len(getattr(estimator, "steps", ())) < 2:
+        return X
+    return estimator[:-1].transform(X)
+
+
 class EmbeddingDisplay:
     """Scatter plot of an embedding, coloured by cluster or by class.
 
@@ -36,6 +47,9 @@ class EmbeddingDisplay:
 
     label_name : str, default="cluster"
         What a label is called in the legend.
+
+    axis_names : sequence of str, default=None
+        What the columns of the embedding are called on the axes. None numbers them.
 
     Attributes
     ----------
@@ -73,15 +87,27 @@ class EmbeddingDisplay:
     'embedding 1'
     """
 
-    def __init__(self, embedding, labels, centers=None, *, label_name="cluster"):
+    def __init__(
+        self, embedding, labels, centers=None, *, label_name="cluster", axis_names=None
+    ):
         self.embedding = embedding
         self.labels = labels
         self.centers = centers
         self.label_name = label_name
+        self.axis_names = axis_names
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, label_name=None, ax=None, legend=None, **kwargs
+        cls,
+        estimator,
+        X,
+        y=None,
+        *,
+        space="auto",
+        label_name=None,
+        ax=None,
+        legend=None,
+        **kwargs,
     ):
         """Draw the embedding that a fitted estimator gives to `X`.
 
@@ -96,6 +122,13 @@ class EmbeddingDisplay:
 
         y : array-like of shape (n_samples,), default=None
             Labels that colour the samples. None takes the predicted clusters.
+
+        space : {"auto", "embedding", "data"}, default="auto"
+            What is drawn: the embedding, or the samples themselves, as the last step of
+            a pipeline sees them. "auto" draws the samples where the cluster centres are
+            of their width and not of the embedding's: each cluster has an embedding of
+            its own then, as in :class:`~deepcluster_sk.TensorizedAutoencoder`, and two
+            of them on top of one another say nothing.
 
         label_name : str, default=None
             What a label is called in the legend. None means "cluster" for predicted
@@ -120,6 +153,9 @@ class EmbeddingDisplay:
         AttributeError
             If the estimator lacks `transform`, or `predict` where `y` is None.
 
+        ValueError
+            If `space` is none of the three.
+
         Examples
         --------
         >>> from sklearn.decomposition import PCA
@@ -133,6 +169,11 @@ class EmbeddingDisplay:
         """
         caller = f"{cls.__name__}.from_estimator"
         pyplot(caller)  # before the work, not after it
+        if space not in ("auto", "embedding", "data"):
+            raise ValueError(
+                f"The 'space' parameter of {caller} must be 'auto', 'embedding' or "
+                f"'data'. Got {space!r} instead."
+            )
         embedding = check_table(
             check_method(estimator, "transform", caller)(X), "embedding"
         )
@@ -144,9 +185,20 @@ class EmbeddingDisplay:
             label_name = "cluster" if y is None else "class"
         last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
         centers = getattr(last, "cluster_centers_", None)
-        if centers is not None and np.shape(centers)[1:] != embedding.shape[1:]:
+        width = None if centers is None else np.shape(centers)[1]
+        names = None
+        if space == "auto" and width not in (None, embedding.shape[1]):
+            space = "data" if width == _n_features(last) else "embedding"
+        if space == "data":
+            embedding = check_table(_seen_by_last(estimator, X), "X")
+            names = getattr(last, "feature_names_in_", None)
+            if names is None:
+                names = [f"feature {i + 1}" for i in range(embedding.shape[1])]
+        if width != embedding.shape[1]:
             centers = None
-        display = cls(embedding, labels, centers, label_name=label_name)
+        display = cls(
+            embedding, labels, centers, label_name=label_name, axis_names=names
+        )
         return display.plot(ax=ax, legend=legend, **kwargs)
 
     def plot(self, ax=None, *, legend=None, **kwargs):
@@ -201,9 +253,16 @@ class EmbeddingDisplay:
             self.legend_ = outside_legend(ax, handles)
         return self
 
+    def _names(self, n_columns):
+        """What the first columns of the embedding are called."""
+        if self.axis_names is not None:
+            return list(self.axis_names)[:n_columns]
+        if n_columns == 1:
+            return ["embedding"]
+        return [f"embedding {i + 1}" for i in range(n_columns)]
+
     def _plot_plane(self, embedding, labels, values, centers, kwargs):
-        names = ["embedding 1", "embedding 2"]
-        (points, centers), axis_names = planar(embedding, names, centers)
+        (points, centers), axis_names = planar(embedding, self._names(2), centers)
         self.scatters_ = scatter_groups(
             self.ax_, points, labels, values, self.label_name, kwargs
         )
@@ -243,4 +302,4 @@ class EmbeddingDisplay:
         ticks = [artist.get_label() for artist in self.scatters_]
         self.ax_.set_yticks(range(len(values)), ticks)
         self.ax_.set_ylim(len(values) - 0.5, -0.5)  # the first label on top
-        self.ax_.set_xlabel("embedding")
+        self.ax_.set_xlabel(*self._names(1))

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk.plotting._common import COLORS, new_axes, pyplot
 
@@ -52,6 +53,7 @@ class ObjectiveMismatchDisplay:
     See Also
     --------
     ObjectiveMismatchDisplay.from_values : Fit the regression and draw it.
+    ObjectiveMismatchDisplay.from_estimator : The same, with a loss term of a fit.
 
     References
     ----------
@@ -142,6 +144,111 @@ class ObjectiveMismatchDisplay:
             performance_name=performance_name,
         )
         return display.plot(ax=ax, colorbar=colorbar, **kwargs)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        performance,
+        degree=2,
+        *,
+        term="reconstruction",
+        phase=None,
+        performance_name=None,
+        ax=None,
+        colorbar=True,
+        **kwargs,
+    ):
+        """Take the auxiliary loss of each epoch from a fitted estimator, and draw it.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            Its `history_` has the loss terms of each epoch.
+
+        performance : str or array-like of shape (n_epochs,)
+            The clustering performance after each epoch of the phase: the name under
+            which a callback has recorded it in `history_`, or the values.
+
+        degree : int, default=2
+            Degree of the polynomial, as in
+            :func:`deepcluster_sk.metrics.objective_mismatch`.
+
+        term : str, default="reconstruction"
+            The loss term that is the auxiliary loss; its axis is called so.
+
+        phase : str, default=None
+            The phase of training. None takes the last one.
+
+        performance_name : str, default=None
+            What the performance is called on its axis. None takes the recorded name, or
+            "performance".
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        colorbar : bool, default=True
+            Whether to explain the colours, the order of the checkpoints.
+
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.scatter`.
+
+        Returns
+        -------
+        display : :class:`ObjectiveMismatchDisplay`
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If the phase has no such term, or `performance` has not one value for each
+            epoch of it.
+
+        Examples
+        --------
+        >>> from deepcluster_sk import IDEC
+        >>> from deepcluster_sk.plotting import ObjectiveMismatchDisplay
+        >>> model = IDEC(2, hidden_layer_sizes=(4,), latent_dim=1, max_epochs=4, tol=0)
+        >>> model = model.fit([[0.0], [1.0], [8.0], [9.0]])
+        >>> display = ObjectiveMismatchDisplay.from_estimator(
+        ...     model, performance=[0.5, 0.6, 0.7, 0.8], degree=1
+        ... )
+        >>> display.ax_.get_xlabel()
+        'reconstruction'
+        """
+        caller = f"{cls.__name__}.from_estimator"
+        check_is_fitted(estimator)
+        history = estimator.history_
+        phase = history[-1]["phase"] if phase is None else phase
+        rows = [row for row in history if row["phase"] == phase]
+        recorded = isinstance(performance, str)
+        for name in (term, performance) if recorded else (term,):
+            if not rows or name not in rows[0]:
+                known = {row["phase"]: sorted(row) for row in history}
+                raise ValueError(
+                    f"{caller} finds no {name!r} in the phase {phase!r}. The history "
+                    f"of {type(estimator).__name__} has {known}."
+                )
+        if performance_name is None:
+            performance_name = performance if recorded else "performance"
+        if recorded:
+            performance = [row[performance] for row in rows]
+        loss = [row[term] for row in rows]
+        if len(loss) != len(performance):
+            raise ValueError(
+                f"{caller} needs a performance for each of the {len(loss)} epochs of "
+                f"the phase {phase!r}. Got {len(performance)}."
+            )
+        return cls.from_values(
+            loss,
+            performance,
+            degree,
+            auxiliary_name=term,
+            performance_name=performance_name,
+            ax=ax,
+            colorbar=colorbar,
+            **kwargs,
+        )
 
     def plot(self, ax=None, *, colorbar=True, **kwargs):
         """Draw the checkpoints and the regression.

@@ -1,0 +1,83 @@
+"""What the documentation is made with; ``built_pages.py`` tests what was made."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from instances import DEFAULT
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+def helper(name):
+    """A module of the folder of the documentation, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def abilities():
+    """Rows of the table of estimators: the columns that each has a mark in."""
+    rows = helper("_estimators").table().split("   * - ")[1:]
+    (_, *names), *rows = [row.split("\n     -") for row in rows]
+    names = [name.strip() for name in names]
+    marks = {}
+    for first, *cells in rows:
+        name = first.removeprefix(":class:`~deepcluster_sk.").rstrip("`")
+        cells = [cell.splitlines()[0].strip() if cell else "" for cell in cells]
+        marks[name] = {n for n, cell in zip(names, cells, strict=True) if cell == "✓"}
+    return marks
+
+
+def test_the_table_has_every_estimator(abilities):
+    assert {f"{name}()" for name in abilities} == set(DEFAULT)
+
+
+def test_the_table_is_true(abilities):
+    methods = {"new rows": "predict", "soft": "predict_proba", "streams": "partial_fit"}
+    for name, marks in abilities.items():
+        estimator = DEFAULT[f"{name}()"]
+        for column, method in methods.items():
+            assert (column in marks) == hasattr(estimator, method), (name, column)
+        assert ("GPU" in marks) == hasattr(estimator, "device")
+    assert "on disk" in abilities["PCX"]
+    assert "GPU" not in abilities["SparseSubspaceClustering"]
+    assert "soft" in abilities["DEC"] and "decoder" not in abilities["DEC"]
+
+
+def test_thumbnails_are_square_and_show_the_part():
+    gallery = helper("_gallery")
+    pixels = np.full((40, 100, 3), 255, dtype=np.uint8)
+    pixels[:, :50] = (200, 0, 0)
+    figure = Image.fromarray(pixels)
+    left = gallery.thumbnail(figure, (0, 0, 0.4, 1))
+    side = gallery.THUMBNAIL_SIDE
+    assert left.size == (side, side)
+    assert (np.asarray(left) == (200, 0, 0)).all()
+    whole = np.asarray(gallery.thumbnail(figure, gallery.WHOLE))
+    assert whole.shape == (side, side, 3)
+    assert (whole[0] == 255).all() and (whole[side // 2, 0] == (200, 0, 0)).all()
+
+
+def test_every_example_has_its_place():
+    gallery = helper("_gallery")
+    examples = {path.stem for path in (ROOT / "examples").glob("plot_*.py")}
+    assert examples == set(gallery.ORDER)
+    assert set(gallery.THUMBNAILS) <= examples
+
+
+@pytest.mark.parametrize(("page", "number"), [("plot_images", 4), ("plot_new", 1)])
+def test_thumbnails_replace_those_of_the_gallery(tmp_path, page, number):
+    gallery = helper("_gallery")
+    (tmp_path / "thumb").mkdir()
+    made = tmp_path / "thumb" / f"sphx_glr_{page}_thumb.png"
+    Image.new("RGB", (40, 28), "white").save(made)
+    Image.new("RGB", (80, 40), "red").save(tmp_path / f"sphx_glr_{page}_00{number}.png")
+    gallery.write_thumbnails(tmp_path)
+    with Image.open(made) as thumbnail:
+        assert thumbnail.size == (gallery.THUMBNAIL_SIDE,) * 2
+        assert thumbnail.getpixel((200, 200)) == (255, 0, 0)
