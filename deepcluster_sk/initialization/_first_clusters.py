@@ -2,6 +2,7 @@
 
 import numbers
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -73,7 +74,7 @@ class FirstClusters:
         return torch.where(self.labels < 0, nearest, self.labels)
 
 
-def first_clusters(estimator, run, place=place_centers):
+def first_clusters(estimator, run, place=place_centers, whiten=True):
     """Phases of the pretraining, and the first clusters.
 
     Parameters
@@ -85,6 +86,8 @@ def first_clusters(estimator, run, place=place_centers):
     place : callable, default=place_centers
         ``place(run, n_clusters, init)`` finds centres and labels in a code that does
         not show clusters by itself.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before clusters are found in it.
 
     Yields
     ------
@@ -95,6 +98,8 @@ def first_clusters(estimator, run, place=place_centers):
     first : FirstClusters
     """
     sample, index = run.sample(START_ROWS)
+    if not whiten:
+        place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
     init, k, lr, code = estimator.init, estimator.n_clusters, None, None
     if estimator.pretraining == "neighbors":
@@ -113,6 +118,7 @@ def first_clusters(estimator, run, place=place_centers):
             RECONSTRUCTION_EPOCHS if epochs == "auto" else epochs,
             estimator.pretraining,
             estimator.mask_rate,
+            whiten,
         )
     if code is not None and code.labels is not None:
         code = code.of_rows(index, len(run.rows))
