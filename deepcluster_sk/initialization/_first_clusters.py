@@ -11,7 +11,10 @@ from deepcluster_sk._training._run import Run
 from deepcluster_sk.initialization._centers import place_centers
 from deepcluster_sk.initialization._neighbors import NeighborCode, neighbor_pretraining
 from deepcluster_sk.initialization._pretraining import check_stages, pretraining
-from deepcluster_sk.initialization._standardization import START_ROWS
+from deepcluster_sk.initialization._standardization import (
+    START_ROWS,
+    standardize_data,
+)
 from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.solvers._cluster_means import cluster_means
 
@@ -72,6 +75,24 @@ class FirstClusters:
         with torch.no_grad():
             nearest = squared_distances(code, self.centers).argmin(1)
         return torch.where(self.labels < 0, nearest, self.labels)
+
+
+def random_start(run):
+    """No pretraining, and no clusters: weights and centres are as they were drawn.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``; it learns the units of the data.
+
+    Returns
+    -------
+    first : FirstClusters
+        Nobody looked at any row.
+    """
+    standardize_data(run)
+    index = torch.arange(len(run.rows), device=run.rows.device)
+    return FirstClusters(run.module.centers, torch.full_like(index, -1), run)
 
 
 def first_clusters(estimator, run, place=place_centers, whiten=True):
