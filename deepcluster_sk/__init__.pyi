@@ -14,6 +14,7 @@ from . import modules as modules
 from . import parallel as parallel
 from . import persistence as persistence
 from . import plotting as plotting
+from . import recipes as recipes
 from . import solvers as solvers
 from ._version import __version__ as __version__
 from .cluster import DCN as DCN

@@ -41,10 +41,16 @@ SMALL = {
     "DCN-end-to-end": DCN(**TINY, pretraining="end-to-end"),
     "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),
     "DEC-naive": DEC(**TINY, companion="naive"),
+    "DEC-published": DEC(
+        **TINY, pretraining="end-to-end", init="k-means", whiten=False
+    ),
     "IDEC": IDEC(**TINY),
     "PCX": PCX(**TINY, burn_in_epochs=2),
     "PCX-imbalanced": PCX(
         **TINY, burn_in_epochs=2, imbalanced=True, pretraining="end-to-end"
+    ),
+    "PCX-after-step": PCX(
+        **TINY, burn_in_epochs=2, centroid_update="after-step", decay_by_size=True
     ),
     "DiscriminativeClustering": DiscriminativeClustering(**TINY),
     "Autoencoder": Autoencoder(

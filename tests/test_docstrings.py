@@ -29,6 +29,7 @@ MODULES = (
     "modules",
     "parallel",
     "plotting",
+    "recipes",
     "exceptions",
 )
 ESTIMATORS = [

@@ -64,7 +64,7 @@ ORDER = [
     {"initialization", "parallel"},
     {"_estimator"},
     {"cluster", "building"},
-    {"persistence"},
+    {"persistence", "recipes"},
     {"__init__"},
 ]
 # These stand beside: nothing of the above knows them, but for what a user calls.

@@ -1,5 +1,6 @@
 import pickle
 import warnings
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,6 +97,23 @@ def test_running_averages_match_the_closed_form():
         assert_allclose(sizes[k], expected, atol=1e-6)
 
 
+def test_decay_by_size_is_equation_6_as_printed():
+    """c_k = (ρ μ_k + η1 / n Σ δ z) / (ρ + η1 / n Σ δ), whatever η1."""
+    rng = np.random.RandomState(0)
+    z, labels = rng.randn(12, 2), np.array([0] * 7 + [1] * 5)
+    centers, sizes = rng.randn(K, 2), rng.rand(K)
+    moved, counted = running_averages(
+        *map(torch.tensor, (centers, sizes, z, labels)), 0.9, by_size=True
+    )
+    for eta in (0.01, 3.0):
+        rho = 0.9 / (1 - 0.9) * eta / K  # a cluster of average size keeps 0.9
+        for k in range(K):
+            own = z[labels == k]
+            above = rho * centers[k] + eta / 12 * own.sum(0)
+            assert_allclose(moved[k], above / (rho + eta / 12 * len(own)))
+    assert_allclose(counted, 0.9 * sizes + 0.1 * np.bincount(labels, minlength=K))
+
+
 def test_fit_moves_centroids_and_sizes_by_the_averages(blobs):
     X, _ = blobs
     seen = {}
@@ -120,6 +138,70 @@ def test_fit_moves_centroids_and_sizes_by_the_averages(blobs):
     expected = 0.75 * seen["centers"] + 0.25 * np.array(means)
     assert_allclose(model.cluster_centers_, expected, atol=1e-5)
     assert_allclose(model.cluster_sizes_, 0.75 * seen["sizes"] + 0.25 * counts)
+
+
+def test_centroids_can_move_after_the_step(blobs):
+    """With the codes of the new weights, in the clusters of before (Algorithm 1)."""
+    X, _ = blobs
+    seen = {}
+
+    def look(net):
+        seen["labels"] = net.criterion_.fixed_labels.numpy()
+        seen["centers"] = net.module_.centers.numpy().copy()
+
+    model = small(
+        batch_size=150,
+        max_epochs=1,
+        lr=0.1,
+        decay=0.75,
+        centroid_update="after-step",
+        callbacks=[Spy("burn-in", look)],
+    ).fit(X)
+    z, labels = model.transform(X), seen["labels"]
+    means = np.array([z[labels == k].mean(0) for k in range(K)])
+    expected = 0.75 * seen["centers"] + 0.25 * means
+    found = model.cluster_centers_
+    # Clusters may be numbered anew at the end.
+    order = [int(np.square(found - c).sum(1).argmin()) for c in expected]
+    assert_allclose(found[order], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_random_start_is_that_of_the_paper(blobs):
+    """Glorot's uniform distribution, and nothing before the joint training."""
+    X, _ = blobs
+    seen = []
+    spy = Spy("burn-in", lambda net: seen.append(deepcopy(net.module_)))
+    settings = {"hidden_layer_sizes": (50, 40), "latent_dim": 10}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        model = small(init="random", callbacks=[spy], **settings).fit(X)
+    assert [row["phase"] for row in model.history_] == ["burn-in"] * 3 + [
+        "exemplars"
+    ] * 3
+    module = seen[0]
+    assert module.code_scale == 1
+    weights = [p.detach() for p in module.parameters() if p.ndim > 1]
+    matrices = [*weights, module.centers]
+    shapes = [tuple(matrix.shape) for matrix in matrices]
+    assert shapes.count((10, 20)) == 1  # the centroid-integration unit
+    assert shapes[-1] == (K, 10) and len(shapes) == 8
+    for matrix in matrices:
+        bound = (6 / sum(matrix.shape)) ** 0.5
+        assert 0.8 * bound < matrix.abs().max() <= bound
+        assert abs(float(matrix.std()) / (bound / 3**0.5) - 1) < 0.25
+    assert_allclose(module.sizes, 50 / K)  # rows in a batch, as many in each cluster
+
+
+def test_weights_are_drawn_otherwise_by_default(blobs):
+    """Torch's weights, and the unit that does nothing."""
+    sizes = {"n_features": 5, "latent_dim": 2, "hidden_layer_sizes": (4,)}
+    torch.manual_seed(0)
+    module = ExemplarAutoencoder(K, 5.0, **sizes)
+    torch.manual_seed(0)
+    drawn = ExemplarAutoencoder(K, 5.0, glorot=True, **sizes)
+    assert_array_equal(module.fusion.weight.detach(), torch.eye(2, 4))
+    assert not torch.equal(drawn.fusion.weight, module.fusion.weight)
+    assert_array_equal(module.centers, torch.zeros(K, 2))
 
 
 def test_centroids_are_not_trained(fitted):

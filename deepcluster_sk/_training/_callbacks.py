@@ -1,10 +1,12 @@
 """Callbacks: when something happens during training, never what is minimised."""
 
 import numpy as np
+import torch
 from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 
 from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._progress import PhaseBar
 
 
@@ -109,6 +111,60 @@ class TrackLabels(Callback):
         if len(empty):
             self.reseed(empty)
         memory.sizes.zero_()
+
+
+class ReseedUnused(Callback):
+    """Now and then, re-seed clusters that no sample chose.
+
+    Parameters
+    ----------
+    run : Run
+    criterion : Criterion
+        Its ``counts``, ``(k,)``, are how often each cluster was chosen; its ``last``
+        are the codes, ``(n, h)``, of the last batch and their labels.
+    after : int, default=0
+        Rows that must have been seen before a cluster counts as empty. It is looked
+        for at the end of epochs.
+    """
+
+    def __init__(self, run, criterion, after=0):
+        self.run = run
+        self.criterion = criterion
+        self.after = after
+
+    def on_epoch_end(self, net, **kwargs):
+        """Move each empty centroid to one of the codes farthest from theirs."""
+        module, criterion = net.module_, self.criterion
+        net.history.record("n_used", int((criterion.counts > 0).sum()))
+        if criterion.counts.sum() < self.after:
+            return
+        empty = (criterion.counts == 0).nonzero().flatten()
+        if criterion.last is not None and len(empty):
+            embedding, labels = criterion.last
+            distance = (embedding - module.centers[labels]).square().sum(1)
+            far = rows_to_reseed_from(distance, len(empty))
+            codes = embedding[far[distance[far] > 0]]
+            self.run.n_reseeded += module.reseed(empty, codes)
+        criterion.counts.zero_()
+
+
+class AfterStep(Callback):
+    """Do something with each batch when the optimizer has made its step.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(module, x)`` gets the module and the rows of the batch, without
+        gradients.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_batch_end(self, net, batch, **kwargs):
+        """Call the function."""
+        with torch.no_grad():
+            self.function(net.module_, batch[0])
 
 
 class ClipGradients(Callback):

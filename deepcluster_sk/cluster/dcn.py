@@ -145,6 +145,11 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
         one allows.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before the clustering: to directions of
+        equal variance after a pretraining by reconstruction alone, to round clusters
+        by ``init="mixture"``. False leaves it as the autoencoder made it; with
+        ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -250,6 +255,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         **FIRST_CLUSTERS_CONSTRAINTS,
+        "whiten": ["boolean"],
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
@@ -270,6 +276,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         mask_rate=0.2,
         pretrain_epochs="auto",
         init="auto",
+        whiten=True,
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -296,6 +303,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.mask_rate = mask_rate
         self.pretrain_epochs = pretrain_epochs
         self.init = init
+        self.whiten = whiten
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -310,7 +318,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self.random_state = random_state
 
     def _phases(self, run):
-        first = yield from first_clusters(self, run)
+        first = yield from first_clusters(self, run, whiten=self.whiten)
         module = run.module
         module.centers.copy_(first.centers)
         labels = first.labels_of_all(run.apply(module.encode))

@@ -125,6 +125,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         **FIRST_CLUSTERS_CONSTRAINTS,
+        "whiten": ["boolean"],
         **COMPANION_CONSTRAINTS,
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
     }
@@ -154,7 +155,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
-        first = yield from first_clusters(self, run)
+        first = yield from first_clusters(self, run, whiten=self.whiten)
         with torch.no_grad():
             run.module.centers.copy_(first.centers)
         self_training = _SelfTraining(
@@ -259,6 +260,11 @@ class DEC(_BaseDEC):
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
         one allows.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before the clustering: to directions of
+        equal variance after a pretraining by reconstruction alone, to round clusters
+        by ``init="mixture"``. False leaves it as the autoencoder made it; with
+        ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -356,7 +362,8 @@ class DEC(_BaseDEC):
     is nearly half the identity.
     Self-training sharpens clusters but hardly joins or cuts them, so much depends on
     the first ones: in the code of an autoencoder they are elongated, and k-means cuts
-    the longest. The authors start from k-means on the code as it is.
+    the longest. The authors start from k-means on the code as it is:
+    ``whiten=False, init="k-means"``.
 
     The authors train with stochastic gradient descent; Adam, as in [2]_, is the
     default here. They pretrain layer by layer (``pretraining="layerwise"``), with
@@ -417,6 +424,7 @@ class DEC(_BaseDEC):
         update_interval=1,
         pretrain_epochs="auto",
         init="auto",
+        whiten=True,
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -445,6 +453,7 @@ class DEC(_BaseDEC):
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.init = init
+        self.whiten = whiten
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -529,6 +538,11 @@ class IDEC(DecoderMixin, _BaseDEC):
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
         one allows.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before the clustering: to directions of
+        equal variance after a pretraining by reconstruction alone, to round clusters
+        by ``init="mixture"``. False leaves it as the autoencoder made it; with
+        ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -677,6 +691,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         update_interval=1,
         pretrain_epochs="auto",
         init="auto",
+        whiten=True,
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -707,6 +722,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.init = init
+        self.whiten = whiten
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr

@@ -5,14 +5,17 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval
-from skorch.callbacks import Callback
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._estimator._partial_fit import PartialFitMixin
-from deepcluster_sk._training._callbacks import StopOnPlateau
+from deepcluster_sk._training._callbacks import (
+    AfterStep,
+    ReseedUnused,
+    StopOnPlateau,
+)
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import CombinedCriterion, Criterion
 from deepcluster_sk.initialization import (
@@ -21,6 +24,7 @@ from deepcluster_sk.initialization import (
     first_clusters,
     masking_noise,
     place_centers,
+    random_start,
 )
 from deepcluster_sk.losses import (
     assignment_entropy,
@@ -28,7 +32,6 @@ from deepcluster_sk.losses import (
     kmeans_loss,
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._running_averages import running_averages
 from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
 
@@ -49,6 +52,10 @@ class _ExemplarLoss(Criterion):
         ε of Eq. 14; None weights all samples alike.
     decay : float
         κ.
+    decay_by_size : bool
+        Whether κ depends on the size of the cluster (Eq. 6).
+    after_step : bool
+        Whether ``after_step`` moves the centroids, and ``observe`` does not.
     fixed_labels : Tensor of shape (n,) or None
         Clusters in which the training rows stay; -1, as None, for the nearest one.
     """
@@ -60,6 +67,8 @@ class _ExemplarLoss(Criterion):
         entropy_weight,
         smoothing,
         decay,
+        decay_by_size=False,
+        after_step=False,
         fixed_labels=None,
     ):
         super().__init__()
@@ -68,6 +77,8 @@ class _ExemplarLoss(Criterion):
         self.entropy_weight = entropy_weight
         self.smoothing = smoothing
         self.decay = decay
+        self.decay_by_size = decay_by_size
+        self.moves_after_step = after_step
         self.register_buffer("counts", torch.zeros(n_clusters, dtype=torch.long))
         self.last = None
 
@@ -92,50 +103,25 @@ class _ExemplarLoss(Criterion):
         }
 
     def observe(self, output, x, index):
-        """Move centroids and sizes (Eq. 6, 7 and 13)."""
-        module = output.module
-        embedding, labels = output.embedding.detach(), self._labels(output, index)
+        """Take note of the clusters, and move centroids and sizes if it is time."""
+        module, labels = output.module, self._labels(output, index)
         self.counts += torch.bincount(labels, minlength=len(module.centers))
-        self.last = embedding, labels
-        centers, sizes = running_averages(
-            module.centers, module.sizes, embedding, labels, self.decay
-        )
+        self.last = output.embedding.detach(), labels
+        if not self.moves_after_step:
+            self._move(module)
+
+    def after_step(self, module, x):
+        """Move them with the codes of the weights that the step left (Algorithm 1)."""
+        self.last = module.encode(x), self.last[1]
+        self._move(module)
+
+    def _move(self, module):
+        """Move centroids and sizes (Eq. 6, 7 and 13)."""
+        averages = module.centers, module.sizes
+        rule = self.decay, self.decay_by_size
+        centers, sizes = running_averages(*averages, *self.last, *rule)
         module.centers.copy_(centers)
         module.sizes.copy_(sizes)
-
-
-class _ReseedClusters(Callback):
-    """Now and then, re-seed clusters that no sample chose.
-
-    Parameters
-    ----------
-    run : Run
-    loss : _ExemplarLoss
-        Counts how often each cluster is chosen.
-    after : int, default=0
-        Rows that must have been seen before a cluster counts as empty. It is looked
-        for at the end of epochs.
-    """
-
-    def __init__(self, run, loss, after=0):
-        self.run = run
-        self.loss = loss
-        self.after = after
-
-    def on_epoch_end(self, net, **kwargs):
-        """Move each empty centroid to one of the codes farthest from theirs."""
-        module, loss = net.module_, self.loss
-        net.history.record("n_used", int((loss.counts > 0).sum()))
-        if loss.counts.sum() < self.after:
-            return
-        empty = (loss.counts == 0).nonzero().flatten()
-        if loss.last is not None and len(empty):
-            embedding, labels = loss.last
-            distance = (embedding - module.centers[labels]).square().sum(1)
-            far = rows_to_reseed_from(distance, len(empty))
-            codes = embedding[far[distance[far] > 0]]
-            self.run.n_reseeded += module.reseed(empty, codes)
-        loss.counts.zero_()
 
 
 class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
@@ -190,6 +176,13 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         added to each cluster's size. The larger, the more alike the weights.
     decay : float, default=0.995
         κ, in [0, 1): how much of centroids and sizes each batch keeps.
+    decay_by_size : bool, default=False
+        Whether κ of a centroid depends on its share of the batch, as Eq. 6 is printed:
+        the more rows, the faster it moves; a cluster of average size has ``decay``.
+    centroid_update : {"before-step", "after-step"}, default="before-step"
+        When centroids and sizes move: before the step of the optimizer, with the codes
+        that gave the loss, or after it, with those of the new weights, as in
+        Algorithm 1. The latter encodes each batch once more.
     temperature : float, default=5.0
         τ of Eq. 2, above 0: the larger, the harder the soft assignment.
     pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"
@@ -213,13 +206,15 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         Largest number of epochs of the autoencoder before the clustering; for
         "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
         steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
-    init : {"auto", "mixture", "k-means"}, default="auto"
+    init : {"auto", "mixture", "k-means", "random"}, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
         data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
-        one allows.
+        one allows. "random", the paper's start: weights and centroids are drawn from
+        the uniform distribution of Glorot and Bengio, and all is trained jointly from
+        there, without any pretraining and in the code as it is.
     max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
@@ -297,11 +292,12 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     Notes
     -----
-    The paper starts centroids at random. Here the autoencoder is pretrained, clusters
-    are found (``init``), the centroids start at the means of their codes, and the
-    centroid-integration unit starts as a no-op: from random centroids clusters die, and
-    a freshly drawn unit breaks the decoder. Units and first clusters are found on
-    10,000 rows drawn at random, if there are more.
+    The paper starts weights and centroids at random (``init="random"``; all its
+    settings are in :func:`deepcluster_sk.recipes.pcx`). By default the autoencoder is
+    pretrained, clusters are found, the centroids start at the means of their codes, and
+    the centroid-integration unit starts as a no-op: a freshly drawn unit breaks a
+    decoder that is already trained. Units and first clusters are found on 10,000 rows
+    drawn at random, if there are more.
 
     For the first clusters and the map of the code see the notes of ``DEC``; without
     ``pretraining="neighbors"`` the network is trained to fill gaps in its input. The
@@ -315,10 +311,12 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     helps little: plain k-means splits a large cluster rather than tell two small ones
     apart, and then the weights draw the two together.
 
-    Codes and centroids of a batch come from the same forward pass, before the step of
-    the optimizer. Sizes are counted a batch, as the centroids are, from those of the
-    start; only their ratios matter, and ``size_smoothing`` has the unit of the paper's
-    values. ``inverse_transform`` decodes a code together with its nearest centroid.
+    By default codes and centroids of a batch come from the same forward pass, before
+    the step of the optimizer, as in the authors' code; Algorithm 1 is
+    ``centroid_update="after-step"``. Sizes are counted a batch, as the centroids are,
+    from those of the start; only their ratios matter, and ``size_smoothing`` has the
+    unit of the paper's values. ``inverse_transform`` decodes a code together with its
+    nearest centroid.
 
     A cluster that no sample chose for an epoch, in a stream for 10,000 rows, is started
     again, from the code of the last batch that is farthest from its centroid, and a
@@ -352,6 +350,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         "imbalanced": ["boolean"],
         "size_smoothing": [Interval(numbers.Real, 0, None, closed="neither")],
         "decay": [Interval(numbers.Real, 0, 1, closed="left")],
+        "decay_by_size": ["boolean"],
+        "centroid_update": [StrOptions({"before-step", "after-step"})],
+        "init": [StrOptions({"auto", "mixture", "k-means", "random"})],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
     }
 
@@ -370,6 +371,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         imbalanced=False,
         size_smoothing=5.0,
         decay=0.995,
+        decay_by_size=False,
+        centroid_update="before-step",
         temperature=5.0,
         pretraining="neighbors",
         n_neighbors=15,
@@ -402,6 +405,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         self.imbalanced = imbalanced
         self.size_smoothing = size_smoothing
         self.decay = decay
+        self.decay_by_size = decay_by_size
+        self.centroid_update = centroid_update
         self.temperature = temperature
         self.pretraining = pretraining
         self.n_neighbors = n_neighbors
@@ -426,6 +431,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         return ExemplarAutoencoder, {
             "n_clusters": self.n_clusters,
             "temperature": self.temperature,
+            "glorot": self.init == "random",
             **self._network_arguments(n_features),
         }
 
@@ -437,6 +443,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
             entropy_weight=0.0 if burn_in else self.entropy_weight,
             smoothing=self.size_smoothing if weighted else None,
             decay=self.decay,
+            decay_by_size=self.decay_by_size,
+            after_step=self.centroid_update == "after-step",
             fixed_labels=fixed_labels,
         )
 
@@ -444,6 +452,9 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         """Pretrain, and place the centroids; returns the first clusters."""
         module, n = run.module, len(run.rows)
         batch_size = n / -(-n // self.batch_size)
+        if self.init == "random":
+            module.sizes.fill_(batch_size / self.n_clusters)
+            return random_start(run)
         place = partial(self._place, batch_size)
         # Untrained, so that it is a no-op when the centroids come in.
         module.freeze_fusion()
@@ -480,15 +491,20 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
             loss if near is None else CombinedCriterion(loss, near),
             epochs,
             lr=first.lr,
-            callbacks=[_ReseedClusters(run, loss), StopOnPlateau(self.tol)],
+            callbacks=[*self._following(run, loss), StopOnPlateau(self.tol)],
             corrupt=masking_noise(run.module, self.mask_rate),
         )
 
     def _partial_phase(self, run, criterion):
         loss = self._criterion() if criterion is None else criterion
-        reseed = _ReseedClusters(run, loss, after=START_ROWS)
+        following = self._following(run, loss, after=START_ROWS)
         mask = masking_noise(run.module, self.mask_rate)
-        return Phase("stream", loss, 1, callbacks=[reseed], corrupt=mask)
+        return Phase("stream", loss, 1, callbacks=following, corrupt=mask)
+
+    def _following(self, run, loss, after=0):
+        """What follows each step, and each epoch."""
+        move = [AfterStep(loss.after_step)] if loss.moves_after_step else []
+        return [*move, ReseedUnused(run, loss, after)]
 
     def _keep(self, run):
         super()._keep(run)

@@ -11,6 +11,7 @@ from deepcluster_sk.initialization._first_clusters import (
     FIRST_CLUSTERS_CONSTRAINTS,
     FirstClusters,
     first_clusters,
+    random_start,
 )
 from deepcluster_sk.initialization._neighbors import (
     NeighborCode,
@@ -47,6 +48,7 @@ __all__ = [
     "place_centers",
     "pooled_covariance",
     "pretraining",
+    "random_start",
     "scale_code",
     "standardize_data",
     "whiten_code",

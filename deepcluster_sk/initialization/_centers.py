@@ -26,7 +26,7 @@ KMEANS_STARTS, ROW_STARTS = 6, 6
 WITHIN_RIDGE = 0.3
 
 
-def place_centers(run, n_clusters, init):
+def place_centers(run, n_clusters, init, rescale=True):
     """Find clusters in the code, and units of the code in which they are round.
 
     The largest cluster comes first.
@@ -41,6 +41,8 @@ def place_centers(run, n_clusters, init):
         "k-means" leaves the code as it is. "mixture" fits Gaussians: in an
         autoencoder's code clusters are elongated, and k-means cuts the longest and
         merges the shortest.
+    rescale : bool, default=True
+        Whether "mixture" maps the code such that its clusters are round.
 
     Returns
     -------
@@ -57,6 +59,7 @@ def place_centers(run, n_clusters, init):
             found = mixture_start(array, labels, centers, run.random_state)
         if found is not None:
             centers, labels = found
+        if found is not None and rescale:
             within = torch.from_numpy(pooled_covariance(array, labels, centers))
             shift = torch.zeros(array.shape[1], dtype=torch.double)
             half = torch.tensor(0.5, dtype=torch.double)

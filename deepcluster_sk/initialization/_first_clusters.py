@@ -2,6 +2,7 @@
 
 import numbers
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -10,7 +11,10 @@ from deepcluster_sk._training._run import Run
 from deepcluster_sk.initialization._centers import place_centers
 from deepcluster_sk.initialization._neighbors import NeighborCode, neighbor_pretraining
 from deepcluster_sk.initialization._pretraining import check_stages, pretraining
-from deepcluster_sk.initialization._standardization import START_ROWS
+from deepcluster_sk.initialization._standardization import (
+    START_ROWS,
+    standardize_data,
+)
 from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.solvers._cluster_means import cluster_means
 
@@ -73,7 +77,25 @@ class FirstClusters:
         return torch.where(self.labels < 0, nearest, self.labels)
 
 
-def first_clusters(estimator, run, place=place_centers):
+def random_start(run):
+    """No pretraining, and no clusters: weights and centres are as they were drawn.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``; it learns the units of the data.
+
+    Returns
+    -------
+    first : FirstClusters
+        Nobody looked at any row.
+    """
+    standardize_data(run)
+    index = torch.arange(len(run.rows), device=run.rows.device)
+    return FirstClusters(run.module.centers, torch.full_like(index, -1), run)
+
+
+def first_clusters(estimator, run, place=place_centers, whiten=True):
     """Phases of the pretraining, and the first clusters.
 
     Parameters
@@ -85,6 +107,8 @@ def first_clusters(estimator, run, place=place_centers):
     place : callable, default=place_centers
         ``place(run, n_clusters, init)`` finds centres and labels in a code that does
         not show clusters by itself.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before clusters are found in it.
 
     Yields
     ------
@@ -95,6 +119,8 @@ def first_clusters(estimator, run, place=place_centers):
     first : FirstClusters
     """
     sample, index = run.sample(START_ROWS)
+    if not whiten:
+        place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
     init, k, lr, code = estimator.init, estimator.n_clusters, None, None
     if estimator.pretraining == "neighbors":
@@ -113,6 +139,7 @@ def first_clusters(estimator, run, place=place_centers):
             RECONSTRUCTION_EPOCHS if epochs == "auto" else epochs,
             estimator.pretraining,
             estimator.mask_rate,
+            whiten,
         )
     if code is not None and code.labels is not None:
         code = code.of_rows(index, len(run.rows))

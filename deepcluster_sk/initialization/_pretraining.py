@@ -23,7 +23,7 @@ def check_stages(estimator, module):
         )
 
 
-def pretraining(run, epochs, how, mask_rate):
+def pretraining(run, epochs, how, mask_rate, whiten=True):
     """Phases that train the module's autoencoder to reconstruct, and whiten its code.
 
     Parameters
@@ -37,6 +37,8 @@ def pretraining(run, epochs, how, mask_rate):
         each, the proportion of DEC's authors.
     mask_rate : float
         Share of the values that the network does not see.
+    whiten : bool, default=True
+        Whether the code is whitened at the end, or left as the autoencoder made it.
 
     Yields
     ------
@@ -62,7 +64,8 @@ def pretraining(run, epochs, how, mask_rate):
             yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)
     mask = masking_noise(module, mask_rate)
     yield Phase("pretrain", RelativeReconstruction(), epochs, corrupt=mask)
-    whiten_code(run)
+    if whiten:
+        whiten_code(run)
 
 
 def masking_noise(module, rate):

@@ -12,6 +12,7 @@ from deepcluster_sk.modules._autoencoders import (
 )
 from deepcluster_sk.modules._blocks import (
     BlockConvAutoencoder,
+    BottleneckConvAutoencoder,
     NormalizedMLPAutoencoder,
 )
 from deepcluster_sk.modules._centroids import (
@@ -44,6 +45,7 @@ __all__ = [
     "Autoencoder",
     "AutoencoderOutput",
     "BlockConvAutoencoder",
+    "BottleneckConvAutoencoder",
     "CentroidAutoencoder",
     "ConvAutoencoder",
     "DivergenceModule",

@@ -167,3 +167,52 @@ class BlockConvAutoencoder(Autoencoder):
         for up in reversed(self.up):
             x = up(x)
         return x
+
+
+class BottleneckConvAutoencoder(Autoencoder):
+    """A convolutional encoder of blocks with a narrow linear code behind it.
+
+    The encoder and the decoder are those of :class:`BlockConvAutoencoder`. Between them
+    stand a linear layer down to the code and one with ReLU back up. It can be the
+    ``architecture`` of a method whose clusters are in a narrow code.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of a row; must be the product of ``image_shape``.
+    latent_dim : int
+        Width of the code.
+    channels : sequence of int
+        Channels of each block, at least one block.
+    image_shape : tuple of int (C, H, W)
+        How to read a row as an image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import BottleneckConvAutoencoder
+    >>> network = BottleneckConvAutoencoder(784, 10, (4, 8), image_shape=(1, 28, 28))
+    >>> code, blocks = network.encode_with_blocks(torch.randn(3, 784))
+    >>> code.shape, [tuple(block.shape) for block in blocks]
+    (torch.Size([3, 10]), [(3, 4, 20, 20), (3, 8, 3, 3)])
+    """
+
+    def __init__(self, n_features, latent_dim, channels, image_shape):
+        super().__init__()
+        self.network = BlockConvAutoencoder(n_features, channels, image_shape)
+        c, h, w = self.network.code_shape
+        self.to_code = nn.Linear(c * h * w, latent_dim)
+        self.from_code = nn.Sequential(nn.Linear(latent_dim, c * h * w), nn.ReLU())
+
+    def encode_with_blocks(self, x):
+        """Code of each row and the feature maps of the blocks."""
+        wide, blocks = self.network.encode_with_blocks(x)
+        return self.to_code(wide), blocks
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.encode_with_blocks(x)[0]
+
+    def decode(self, embedding):
+        """Reconstruction of each code, flattened to rows."""
+        return self.network.decode(self.from_code(embedding))

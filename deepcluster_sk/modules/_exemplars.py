@@ -10,6 +10,13 @@ from deepcluster_sk.modules._centroids import CentroidAutoencoder
 from deepcluster_sk.modules._reorder import reorder
 
 
+def draw_glorot(module):
+    """Draw matrices and filters from the uniform distribution of Glorot and Bengio."""
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+
+
 class ExemplarOutput(NamedTuple):
     """What PC-X's network returns for a batch of n rows.
 
@@ -56,6 +63,9 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         τ of the soft assignment.
     integrate_centroids : bool, default=True
         Whether there is a unit; without it codes are decoded as they are.
+    glorot : bool, default=False
+        Whether weights and centroids start from the uniform distribution of Glorot and
+        Bengio, those of the unit included, as in the paper.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
 
@@ -69,7 +79,12 @@ class ExemplarAutoencoder(CentroidAutoencoder):
     """
 
     def __init__(
-        self, n_clusters, temperature, integrate_centroids=True, **autoencoder
+        self,
+        n_clusters,
+        temperature,
+        integrate_centroids=True,
+        glorot=False,
+        **autoencoder,
     ):
         super().__init__(n_clusters, trainable=False, **autoencoder)
         self.temperature = temperature
@@ -82,6 +97,9 @@ class ExemplarAutoencoder(CentroidAutoencoder):
             with torch.no_grad():
                 self.fusion.weight.copy_(torch.eye(width, 2 * width))
                 self.fusion.bias.zero_()
+        if glorot:
+            draw_glorot(self)
+            nn.init.xavier_uniform_(self.centers)
 
     def reorder_clusters(self, order):
         """Number the clusters anew: j becomes what ``order[j]`` was."""

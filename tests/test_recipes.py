@@ -1,0 +1,327 @@
+"""What the papers state, as a table, and that each recipe is that and can be run."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from skorch.callbacks import Callback
+
+from deepcluster_sk import DCN, DDC, DEC, IDEC, PCX, recipes
+from deepcluster_sk.exceptions import ClusterCollapseWarning
+
+IMAGE = (1, 20, 20)
+D = 30
+
+
+class Recipe(NamedTuple):
+    """What is known of a recipe: not how it is made, but what the paper says."""
+
+    estimator: type
+    arguments: dict  # beside the number of clusters
+    facts: dict  # parameters, as the paper or its authors' code has them
+    layers: list  # shapes of the weights of the encoder, the clustering included
+    phases: list  # names in history_
+
+
+PERCEPTRON = [(500, D), (500, 500), (2000, 500), (10, 2000)]
+LAYERWISE = [*(f"pretrain layer {i}" for i in (1, 2, 3, 4)), "pretrain", "cluster"]
+# Two blocks of two convolutions; of 20 x 20 pixels one is left, of 32 channels.
+BLOCKS = [(32, 1, 5, 5), (32, 32, 5, 5), (32, 32, 3, 3), (32, 32, 3, 3)]
+EMBEDDED = {
+    "latent_dim": 10,
+    "pretrain_epochs": 200,
+    "max_epochs": 400,
+    "batch_size": 256,
+    "lr": 1e-3,
+    "optimizer": "adam",
+    "update_interval": 140,
+    "init": "k-means",
+    "whiten": False,
+    "n_init": 20,
+    "tol": 1e-3,
+    "companion": None,
+}
+DENOISING = {"pretraining": "layerwise", "mask_rate": 0.2}
+PLAIN = {"pretraining": "end-to-end", "mask_rate": 0.0}
+COMPANION = {"companion_weight": 0.01, "companion_weighting": "constant"}
+DIVERGENCE = {
+    "latent_dim": 100,
+    "pretraining": None,
+    "pretrain_epochs": 0,
+    "max_epochs": 200,
+    "batch_size": 120,
+    "lr": 1e-3,
+    "optimizer": "adam",
+    "tol": 0,
+    "n_init": 20,
+    "reconstruction_weight": 0,
+    "companion": None,
+}
+EXEMPLARS = {
+    "latent_dim": 10,
+    "hidden_layer_sizes": (500, 500, 2000),
+    "init": "random",
+    "mask_rate": 0,
+    "max_epochs": 1000,
+    "burn_in_epochs": 250,
+    "batch_size": 256,
+    "lr": 5e-4,
+    "optimizer": "adam",
+    "temperature": 5,
+    "decay": 0.995,
+    "centroid_update": "after-step",
+    "decay_by_size": False,
+    "tol": 0,
+    "clustering_weight": 5e-4 / 10,  # of a mean over the 10 coordinates
+    "entropy_weight": 1e-5,
+    "imbalanced": False,
+}
+INTEGRATED = [*PERCEPTRON, (10, 20)]
+VECTORS = [(512, D), (512, 512), (256, 512), (100, 256), (3, 100)]
+
+TABLE = {
+    "dec": Recipe(DEC, {}, EMBEDDED | DENOISING, PERCEPTRON, LAYERWISE),
+    "idec": Recipe(
+        IDEC,
+        {},
+        EMBEDDED | DENOISING | {"clustering_weight": 0.1},
+        PERCEPTRON,
+        LAYERWISE,
+    ),
+    "dec_conv": Recipe(
+        DEC,
+        {"image_shape": IMAGE},
+        EMBEDDED | PLAIN,
+        [*BLOCKS, (10, 32)],
+        ["pretrain", "cluster"],
+    ),
+    "dcec": Recipe(
+        IDEC,
+        {"image_shape": IMAGE},
+        EMBEDDED | PLAIN | {"clustering_weight": 0.1},
+        [*BLOCKS, (10, 32)],
+        ["pretrain", "cluster"],
+    ),
+    "dec_uco_naive": Recipe(
+        DEC,
+        {"image_shape": IMAGE},
+        EMBEDDED | PLAIN | COMPANION | {"companion": "naive", "lr": 1e-4},
+        [*BLOCKS, (10, 32)],
+        ["pretrain", "cluster"],
+    ),
+    "dec_uco_tensor": Recipe(
+        DEC,
+        {},
+        EMBEDDED | DENOISING | COMPANION | {"companion": "tensor", "lr": 1e-4},
+        PERCEPTRON,
+        LAYERWISE,
+    ),
+    "dcn": Recipe(
+        DCN,
+        {"n_features": D},
+        {
+            "latent_dim": 10,
+            "clustering_weight": 2 / D,
+            "pretraining": "layerwise",
+            "mask_rate": 0,
+            "pretrain_epochs": 250,
+            "max_epochs": 50,
+            "batch_size": 256,
+            "lr": 1e-4 * D / 2,
+            "optimizer": "sgd",
+            "init": "k-means",
+            "whiten": False,
+            "tol": 0,
+        },
+        PERCEPTRON,
+        LAYERWISE,
+    ),
+    "ddc": Recipe(
+        DDC,
+        {"image_shape": IMAGE},
+        DIVERGENCE,
+        [*BLOCKS, (100, 32), (3, 100)],
+        ["cluster"],
+    ),
+    "ddc_ae": Recipe(
+        DDC,
+        {},
+        DIVERGENCE | {"reconstruction_weight": 0.1},
+        VECTORS,
+        ["cluster"],
+    ),
+    "ddc_uco_naive": Recipe(
+        DDC,
+        {},
+        DIVERGENCE | COMPANION | {"companion": "naive"},
+        VECTORS,
+        ["cluster"],
+    ),
+    "ddc_uco_tensor": Recipe(
+        DDC,
+        {"image_shape": IMAGE},
+        DIVERGENCE | COMPANION | {"companion": "tensor"},
+        [*BLOCKS, (100, 32), (3, 100)],
+        ["cluster"],
+    ),
+    "pcx": Recipe(PCX, {}, EXEMPLARS, INTEGRATED, ["exemplars"]),
+    "pcx_div": Recipe(PCX, {}, EXEMPLARS, INTEGRATED, ["exemplars"]),
+    "pcx_imba": Recipe(
+        PCX,
+        {},
+        EXEMPLARS | {"imbalanced": True, "size_smoothing": 5},
+        INTEGRATED,
+        ["exemplars"],
+    ),
+}
+# A budget for tests: the rest is the recipe's.
+SHORT = {
+    "pretrain_epochs": 2,
+    "max_epochs": 2,
+    "n_init": 1,
+    "random_state": 0,
+    "device": "cpu",
+}
+EVERY = pytest.mark.parametrize("name", TABLE)
+
+
+def make(name, **settings):
+    return getattr(recipes, name)(3, **TABLE[name].arguments, **settings)
+
+
+def short(name, **settings):
+    """The recipe with a budget for tests, as far as the estimator knows of budgets."""
+    known = make(name).get_params()
+    budget = {key: value for key, value in SHORT.items() if key in known}
+    if known.get("pretrain_epochs") == 0:
+        del budget["pretrain_epochs"]
+    return make(name, **{**budget, **settings})
+
+
+def data(name):
+    """45 rows in three clusters, as wide as the recipe's network is told."""
+    shape = TABLE[name].arguments.get("image_shape", (D,))
+    X, _ = make_blobs(45, int(np.prod(shape)), centers=3, random_state=0)
+    return (X / 10).astype(np.float32)
+
+
+def test_the_table_has_every_recipe():
+    assert set(TABLE) == set(recipes.__all__)
+
+
+@EVERY
+def test_a_recipe_is_what_the_paper_says(name):
+    model = make(name)
+    assert type(model) is TABLE[name].estimator
+    parameters = model.get_params()
+    for key, fact in TABLE[name].facts.items():
+        expected = pytest.approx(fact) if isinstance(fact, float) else fact
+        assert parameters[key] == expected, key
+
+
+@EVERY
+def test_keywords_replace_what_the_paper_says(name):
+    model = make(name, max_epochs=7, random_state=3)
+    others = make(name).get_params()
+    changed = {k for k, v in model.get_params().items() if repr(v) != repr(others[k])}
+    assert {"max_epochs", "random_state"} <= changed
+    assert model.max_epochs == 7
+    with pytest.raises(TypeError, match="no_such_parameter"):
+        make(name, no_such_parameter=1)
+    assert repr(clone(model)) == repr(model)
+
+
+@EVERY
+def test_a_recipe_can_be_run(name):
+    with warnings.catch_warnings():
+        # Two epochs from random weights may leave clusters empty.
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        model = short(name).fit(data(name))
+    phases = [row["phase"] for row in model.history_]
+    assert list(dict.fromkeys(phases)) == TABLE[name].phases
+    modules = dict(model.module_.named_modules())
+    weights = [
+        tuple(module.weight.shape)
+        for path, module in modules.items()
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))
+        and not {"decoder", "up", "from_code"} & set(path.split("."))
+    ]
+    assert weights == TABLE[name].layers
+    assert len(model.labels_) == 45
+
+
+class Weights(Callback):
+    """The encoder and the codes at the end of one phase and the start of the next."""
+
+    def __init__(self):
+        self.ended, self.started = None, None
+
+    def _look(self, net, X):
+        state = net.module_.autoencoder.state_dict()
+        weights = {name: value.clone() for name, value in state.items()}
+        return weights, net.apply(net.module_.encode, X).clone()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        if net.phase_.name == "pretrain":
+            self.ended = self._look(net, X)
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        if net.phase_.name == "cluster":
+            self.started = self._look(net, X)
+            self.centers = net.module_.centers.detach().clone()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, known in TABLE.items() if "whiten" in known.facts]
+)
+def test_the_code_is_left_as_the_autoencoder_made_it(name):
+    spy = Weights()
+    short(name, callbacks=[spy]).fit(data(name))
+    (before, codes), (after, _) = spy.ended, spy.started
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    # Centres are the means of the rows nearest to them: k-means, in that code.
+    labels = torch.cdist(codes, spy.centers).argmin(1)
+    means = torch.stack([codes[labels == j].mean(0) for j in range(3)])
+    torch.testing.assert_close(spy.centers, means, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("Estimator", [DEC, IDEC, DCN])
+@pytest.mark.parametrize("init", ["k-means", "mixture"])
+def test_by_default_the_code_is_mapped(Estimator, init):
+    """So that what the tests above see could be otherwise."""
+    X = data("dec")
+    settings = {"hidden_layer_sizes": (8,), "latent_dim": 2, "init": init} | SHORT
+    mapped = []
+    for whiten in (True, False):
+        spy = Weights()
+        Estimator(
+            3, pretraining="end-to-end", whiten=whiten, callbacks=[spy], **settings
+        ).fit(X)
+        mapped.append(not torch.equal(spy.ended[1], spy.started[1]))
+    assert mapped == [True, False]
+
+
+def test_the_burn_in_is_a_quarter_of_the_epochs():
+    assert recipes.pcx(3, max_epochs=40).burn_in_epochs == 10
+    assert recipes.pcx(3, max_epochs=40, burn_in_epochs=3).burn_in_epochs == 3
+
+
+def test_pcx_starts_in_the_code_as_it_was_drawn():
+    spy = []
+
+    class Start(Callback):
+        def on_train_begin(self, net, X=None, y=None, **kwargs):
+            module = net.module_
+            spy.append((module.code_scale.item(), module.fusion.weight.clone()))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)
+        short("pcx", max_epochs=4, callbacks=[Start()]).fit(data("pcx"))
+    (scale, unit), _ = spy  # of the burn-in and of what follows
+    assert scale == 1
+    assert (unit[:, 10:] != 0).all()  # the centroids count from the first step
