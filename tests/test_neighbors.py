@@ -27,6 +27,7 @@ from deepcluster_sk.solvers._neighbor_embedding import (
 from deepcluster_sk.solvers._neighbor_graph import (
     fuzzy_neighbor_graph,
     fuzzy_weights,
+    nearest_moved_neighbors,
     shared_neighbor_graph,
 )
 
@@ -49,6 +50,21 @@ def distances(n=40, m=12, seed=0):
 
 
 # --- graphs ---------------------------------------------------------------------------
+
+
+def test_moved_neighbors_are_those_of_a_loop():
+    rng = np.random.default_rng(0)
+    X, *copies = rng.normal(size=(4, 30, 5))
+    distance, index = nearest_moved_neighbors(X, copies, 6)
+    expected = np.full((30, 30), np.inf)
+    for i in range(30):
+        for j in range(30):
+            pairs = [(X[i], X[j]), *((X[i], Z[j]) for Z in copies)]
+            pairs += [(Z[i], X[j]) for Z in copies]
+            if i != j:
+                expected[i, j] = min(np.linalg.norm(a - b) for a, b in pairs)
+    np.testing.assert_allclose(distance, np.sort(expected)[:, :6], rtol=1e-4)
+    np.testing.assert_array_equal(index, expected.argsort(1)[:, :6])
 
 
 @pytest.mark.parametrize("m", [3, 5, 12])
@@ -456,6 +472,36 @@ def test_images_have_neighbors_too():
     settings |= {"hidden_layer_sizes": (4,), "lr": 0.01}
     model = DEC(2, **settings).fit(X.reshape(60, -1))
     assert adjusted_rand_score(y, model.labels_) == 1
+
+
+def bars(n=120, seed=0):
+    """Images of a horizontal or a vertical bar somewhere in an 8 x 8 image."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    X = 0.05 * rng.random((n, 8, 8))
+    for image, upright in zip(X, y, strict=True):
+        i, j = rng.integers(0, 8, 2)
+        (image.T if upright else image)[i, [j, (j + 1) % 8, (j + 2) % 8]] += 1
+    return X.reshape(n, -1), y
+
+
+class Roll:
+    """Moves images by a random number of pixels, around their borders."""
+
+    def __call__(self, x, generator):
+        moves = torch.randint(8, (len(x), 2), generator=generator).tolist()
+        images = x.view(-1, 8, 8)
+        rolled = [z.roll(m, (0, 1)) for z, m in zip(images, moves, strict=True)]
+        return torch.stack(rolled).flatten(1)
+
+
+def test_moved_rows_meet_their_neighbors():
+    X, y = bars()
+    settings = {**SMALL, "hidden_layer_sizes": (128,), "lr": 0.003}
+    still = DEC(2, **settings).fit(X)
+    assert adjusted_rand_score(y, still.labels_) < 0.5
+    moved = DEC(2, augmentation=Roll(), **settings).fit(X)
+    assert adjusted_rand_score(y, moved.labels_) > 0.8
 
 
 @every

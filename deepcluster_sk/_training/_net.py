@@ -293,7 +293,7 @@ class ClusterNet(NeuralNet):
     def train_step(self, batch, **fit_params):
         """One optimizer step; returns the detached terms, or this process's share."""
         x, index = batch
-        x = self._augmented(x)
+        x = self.augmented(x, self.noise_generator_)
         self.optimizer_.zero_grad(set_to_none=True)
         corrupt = self.phase_.corrupt
         inputs = x if corrupt is None else corrupt(x, self.noise_generator_)
@@ -318,12 +318,12 @@ class ClusterNet(NeuralNet):
         self.optimizer_.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    def _augmented(self, x):
+    def augmented(self, x, generator):
         """What the user's augmentation makes of a batch."""
         if self.augmentation is None:
             return x
         # A copy: the batch may be the data itself, and the callable may write to it.
-        changed = self.augmentation(x.clone(), self.noise_generator_)
+        changed = self.augmentation(x.clone(), generator)
         if not isinstance(changed, torch.Tensor) or changed.shape != x.shape:
             raise ValueError(
                 "augmentation must return a tensor of the shape that it gets, "

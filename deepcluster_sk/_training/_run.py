@@ -12,6 +12,9 @@ from deepcluster_sk._training._callbacks import Progress
 from deepcluster_sk._training._data import Rows, is_out_of_core
 from deepcluster_sk._training._history import history_rows
 
+# Rows that are augmented at once: about a batch, as an augmentation expects.
+AUGMENTED_ROWS = 512
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -158,6 +161,30 @@ class Run:
             rows = Rows(rows[index].cpu().numpy(), rows.device)
         part = Run(self.net, rows, None, self.random_state)
         return part, index.to(rows.device)
+
+    def moved_copies(self, n_copies):
+        """What the estimator's augmentation makes of the training rows, several times.
+
+        Parameters
+        ----------
+        n_copies : int
+            Copies of each row.
+
+        Returns
+        -------
+        copies : list of Tensors of shape (n, d)
+            Empty if there is no augmentation.
+        """
+        if self.net.augmentation is None:
+            return []
+        seed = int(self.random_state.randint(2**31))
+        generator = torch.Generator(self.rows.device).manual_seed(seed)
+        parts = torch.arange(len(self.rows), device=self.rows.device)
+        parts = parts.split(AUGMENTED_ROWS)
+        return [
+            torch.cat([self.net.augmented(self.rows[i], generator) for i in parts])
+            for _ in range(n_copies)
+        ]
 
     def train(self, phase):
         """Train through one phase and keep its history."""

@@ -46,6 +46,8 @@ WIDTHS = (4, 4, 4, 2)
 # share of the variance, as elsewhere they say little about the rows.
 N_COMPONENTS, EXPLAINED = 10, 0.9
 N_MIXTURES, MIXTURE_ROWS = 5, 5_000
+# Moved copies of each row that are compared where there is an augmentation.
+N_COPIES = 8
 # Weight of edges across clusters, once there are clusters.
 ACROSS = 0.1
 # Clusters are moved apart until this share of rows is nearest to its own mean.
@@ -120,7 +122,12 @@ def neighbor_pretraining(run, epochs, n_neighbors, latent_dim, n_clusters=None):
     standardize_data(run)
     rows = run.rows
     target, labels = embed_neighbors(
-        rows.X, n_neighbors, latent_dim, n_clusters, run.random_state
+        rows.X,
+        n_neighbors,
+        latent_dim,
+        n_clusters,
+        run.random_state,
+        run.moved_copies(N_COPIES),
     )
     code = NeighborCode(torch.from_numpy(target).to(rows.X.device), labels)
     loss = CombinedCriterion(
@@ -153,15 +160,18 @@ def neighbor_label_pretraining(run, n_neighbors, n_clusters):
     ------
     Phase
     """
-    rows = run.sample(START_ROWS)[0].rows
-    _, labels = embed_neighbors(rows.X, n_neighbors, 1, n_clusters, run.random_state)
+    sample = run.sample(START_ROWS)[0]
+    rows, copies = sample.rows, sample.moved_copies(N_COPIES)
+    _, labels = embed_neighbors(
+        rows.X, n_neighbors, 1, n_clusters, run.random_state, copies
+    )
     labels = torch.from_numpy(labels.astype("int64")).to(rows.X.device)
     most = -(-MOST_STEPS // run.net.n_batches(len(rows)))
     stop = StopBelow("neighbors", SMALL_ENTROPY)
     yield Phase("neighbors", LabelTarget(labels), most, callbacks=[stop], rows=rows)
 
 
-def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):
+def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies=()):
     """The code that neighbours ask for, and the clusters that they show.
 
     Parameters
@@ -176,6 +186,9 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):
         Number k of clusters.
     random_state : RandomState
         Source of every choice.
+    copies : sequence of Tensors of shape (n, d), default=()
+        Moved copies of the rows: two rows are neighbours where one is near to a copy
+        of the other.
 
     Returns
     -------
@@ -191,9 +204,9 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state):
         labels = None if n_clusters is None else np.arange(n) % n_clusters
         return code - code.mean(0), labels
     n_neighbors = min(n_neighbors, n - 1)
-    X = X.cpu().double().numpy()
+    X, *copies = (Z.cpu().double().numpy() for Z in (X, *copies))
     with threads_for(n * X.size):
-        W = fuzzy_neighbor_graph(X, n_neighbors)
+        W = fuzzy_neighbor_graph(X, n_neighbors, copies)
     S = shared_neighbor_graph(W)
     width = max(latent_dim, max(WIDTHS))
     start = spectral_coordinates(S, width, random_state)

@@ -3,13 +3,19 @@
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
+
+from deepcluster_sk._threads import threads_for
 
 # Rows of a distance matrix held at once.
 BLOCK_ROWS = 1024
 # Bisections of a row's bandwidth; more than double precision can tell.
 BISECTIONS = 64
+# Distances of moved copies are measured along so many principal directions: there are
+# many of them, and what moving leaves as it is lies along few.
+N_DIRECTIONS = 50
 # Edges of a smaller weight, relative to the largest of a row, are left out.
 MIN_WEIGHT = 1e-3
 
@@ -45,6 +51,52 @@ def nearest_neighbors(x, n_neighbors, metric):
     distance = torch.cat([block.values for block in found]).clamp(min=0)
     index = torch.cat([block.indices for block in found])
     return distance / (2 if metric == "cosine" else 1), index
+
+
+def nearest_moved_neighbors(X, copies, n_neighbors):
+    """Nearest neighbours of each row, where rows may be moved to meet one another.
+
+    The distance of two rows is the smallest between one as it is and the other as it
+    is or in one of its moved copies, in the leading 50 principal directions.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Rows.
+    copies : sequence of ndarrays of shape (n, d)
+        Each holds a moved copy of every row.
+    n_neighbors : int
+        Number m of neighbours of each row; below n.
+
+    Returns
+    -------
+    distance : ndarray of shape (n, m), float64
+        Ascending.
+    index : ndarray of shape (n, m), int64
+        The neighbours.
+    """
+    n = len(X)
+    project = PCA(min(N_DIRECTIONS, *X.shape), svd_solver="full").fit(X).transform
+    rows, *moved = (torch.from_numpy(project(Z)).float() for Z in (X, *copies))
+    norms = rows.square().sum(1)
+    moved_norms = [Z.square().sum(1) for Z in moved]
+    distance, index = [], []
+    with threads_for(min(BLOCK_ROWS, n) * rows.numel()):
+        for block in torch.arange(n).split(BLOCK_ROWS):
+            best = norms - 2 * rows[block] @ rows.T + norms[block, None]
+            for Z, squared in zip(moved, moved_norms, strict=True):
+                for one, its, other, theirs in (
+                    (rows, norms, Z, squared),
+                    (Z, squared, rows, norms),
+                ):
+                    product = one[block] @ other.T
+                    product.mul_(-2).add_(theirs).add_(its[block, None])
+                    torch.minimum(best, product, out=best)
+            best[torch.arange(len(block)), block] = torch.inf
+            found = best.topk(n_neighbors, largest=False)
+            distance.append(found.values.clamp_(min=0).sqrt_())
+            index.append(found.indices)
+    return torch.cat(distance).double().numpy(), torch.cat(index).numpy()
 
 
 def anchor_edges(distance, index, fraction, local):
@@ -152,7 +204,7 @@ def fuzzy_weights(distance):
     return np.exp(-beyond / sigma)
 
 
-def fuzzy_neighbor_graph(X, n_neighbors):
+def fuzzy_neighbor_graph(X, n_neighbors, copies=()):
     """The graph of UMAP: weights of nearest neighbours, made symmetric.
 
     Parameters
@@ -161,6 +213,8 @@ def fuzzy_neighbor_graph(X, n_neighbors):
         At least two rows.
     n_neighbors : int
         Number m of neighbours of each row, itself left out; below n.
+    copies : sequence of ndarrays of shape (n, d), default=()
+        Moved copies of the rows, which are near to what one of them is near to.
 
     Returns
     -------
@@ -168,9 +222,12 @@ def fuzzy_neighbor_graph(X, n_neighbors):
         ``W + Wᵀ - W∘Wᵀ`` of the fuzzy weights, in (0, 1]; the diagonal is empty.
     """
     n = len(X)
-    # In double precision: single tells no neighbours where clusters lie far apart.
-    found = NearestNeighbors(n_neighbors=n_neighbors).fit(X - X.mean(0))
-    distance, index = found.kneighbors()
+    if len(copies):
+        distance, index = nearest_moved_neighbors(X, copies, n_neighbors)
+    else:
+        # In double precision: single tells no neighbours where clusters lie far apart.
+        found = NearestNeighbors(n_neighbors=n_neighbors).fit(X - X.mean(0))
+        distance, index = found.kneighbors()
     rows = np.repeat(np.arange(n), n_neighbors)
     W = sparse.csr_array(
         (fuzzy_weights(distance).ravel(), (rows, index.ravel())), (n, n)
