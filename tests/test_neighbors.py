@@ -28,6 +28,7 @@ from deepcluster_sk.solvers._neighbor_graph import (
     fuzzy_neighbor_graph,
     fuzzy_weights,
     nearest_moved_neighbors,
+    nearest_neighbors,
     shared_neighbor_graph,
 )
 
@@ -65,6 +66,16 @@ def test_moved_neighbors_are_those_of_a_loop():
                 expected[i, j] = min(np.linalg.norm(a - b) for a, b in pairs)
     np.testing.assert_allclose(distance, np.sort(expected)[:, :6], rtol=1e-4)
     np.testing.assert_array_equal(index, expected.argsort(1)[:, :6])
+    rows, *moved = map(torch.from_numpy, (X, *copies))
+    squared, found = nearest_neighbors(rows, 6, "euclidean", moved)
+    np.testing.assert_array_equal(found, index)
+    np.testing.assert_allclose(squared, distance**2, rtol=1e-5)
+    cosine, found = nearest_neighbors(rows, 6, "cosine", moved)
+    for i, j, value in zip(range(30), found[:, 0], cosine[:, 0], strict=True):
+        pairs = [(X[i], Z[j]) for Z in (X, *copies)]
+        pairs += [(Z[i], X[j]) for Z in copies]
+        largest = max(a @ b / np.sqrt(a @ a * (b @ b)) for a, b in pairs)
+        np.testing.assert_allclose(value, 1 - largest, rtol=1e-3)
 
 
 @pytest.mark.parametrize("m", [3, 5, 12])

@@ -12,8 +12,9 @@ from deepcluster_sk._training._callbacks import Progress
 from deepcluster_sk._training._data import Rows, is_out_of_core
 from deepcluster_sk._training._history import history_rows
 
-# Rows that are augmented at once: about a batch, as an augmentation expects.
-AUGMENTED_ROWS = 512
+# Moved copies of each row, where rows are compared; rows that are moved at once: about
+# a batch, as an augmentation expects.
+N_COPIES, AUGMENTED_ROWS = 8, 512
 
 
 @dataclass(frozen=True)
@@ -162,29 +163,24 @@ class Run:
         part = Run(self.net, rows, None, self.random_state)
         return part, index.to(rows.device)
 
-    def moved_copies(self, n_copies):
-        """What the estimator's augmentation makes of the training rows, several times.
-
-        Parameters
-        ----------
-        n_copies : int
-            Copies of each row.
+    def moved_copies(self):
+        """What the estimator's augmentation makes of the training rows, eight times.
 
         Returns
         -------
-        copies : list of Tensors of shape (n, d)
-            Empty if there is no augmentation.
+        copies : iterator of Tensors of shape (n, d), or None
+            None if there is no augmentation. Each is made when it is asked for.
         """
         if self.net.augmentation is None:
-            return []
+            return None
         seed = int(self.random_state.randint(2**31))
         generator = torch.Generator(self.rows.device).manual_seed(seed)
         parts = torch.arange(len(self.rows), device=self.rows.device)
         parts = parts.split(AUGMENTED_ROWS)
-        return [
+        return (
             torch.cat([self.net.augmented(self.rows[i], generator) for i in parts])
-            for _ in range(n_copies)
-        ]
+            for _ in range(N_COPIES)
+        )
 
     def train(self, phase):
         """Train through one phase and keep its history."""

@@ -413,9 +413,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     def _check_size(self, n_samples, n_features):
         check_batch(self, n_samples, "", BATCH_ARRAYS)
 
-    def _edges(self, x):
+    def _edges(self, x, copies=None):
         """Anchors of some rows, as an edge list."""
-        distance, index = nearest_neighbors(x, self.n_neighbors, self.metric)
+        distance, index = nearest_neighbors(x, self.n_neighbors, self.metric, copies)
         local = self.anchors == "data"
         return anchor_edges(distance, index, self.anchor_fraction, local)
 
@@ -426,7 +426,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             # back. Batch normalisation, of "conv", spreads them by itself.
             standardize_data(run)
             whiten_code(run)
-        anchors = self._edges(run.rows.X) if self.anchors == "data" else None
+        anchors = None
+        if self.anchors == "data":
+            anchors = self._edges(run.rows.X, run.moved_copies())
         phase = partial(self._phase, run, anchors)
         yield phase("pretrain", self.pretrain_epochs, {"discrimination": 1.0})
         directions = run.apply(run.module.direct)

@@ -46,8 +46,6 @@ WIDTHS = (4, 4, 4, 2)
 # share of the variance, as elsewhere they say little about the rows.
 N_COMPONENTS, EXPLAINED = 10, 0.9
 N_MIXTURES, MIXTURE_ROWS = 5, 5_000
-# Moved copies of each row that are compared where there is an augmentation.
-N_COPIES = 8
 # Weight of edges across clusters, once there are clusters.
 ACROSS = 0.1
 # Clusters are moved apart until this share of rows is nearest to its own mean.
@@ -127,7 +125,7 @@ def neighbor_pretraining(run, epochs, n_neighbors, latent_dim, n_clusters=None):
         latent_dim,
         n_clusters,
         run.random_state,
-        run.moved_copies(N_COPIES),
+        run.moved_copies(),
     )
     code = NeighborCode(torch.from_numpy(target).to(rows.X.device), labels)
     loss = CombinedCriterion(
@@ -161,7 +159,7 @@ def neighbor_label_pretraining(run, n_neighbors, n_clusters):
     Phase
     """
     sample = run.sample(START_ROWS)[0]
-    rows, copies = sample.rows, sample.moved_copies(N_COPIES)
+    rows, copies = sample.rows, sample.moved_copies()
     _, labels = embed_neighbors(
         rows.X, n_neighbors, 1, n_clusters, run.random_state, copies
     )
@@ -171,7 +169,7 @@ def neighbor_label_pretraining(run, n_neighbors, n_clusters):
     yield Phase("neighbors", LabelTarget(labels), most, callbacks=[stop], rows=rows)
 
 
-def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies=()):
+def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies=None):
     """The code that neighbours ask for, and the clusters that they show.
 
     Parameters
@@ -186,7 +184,7 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
         Number k of clusters.
     random_state : RandomState
         Source of every choice.
-    copies : sequence of Tensors of shape (n, d), default=()
+    copies : iterable of Tensors of shape (n, d), or None, default=None
         Moved copies of the rows: two rows are neighbours where one is near to a copy
         of the other.
 
@@ -204,7 +202,9 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
         labels = None if n_clusters is None else np.arange(n) % n_clusters
         return code - code.mean(0), labels
     n_neighbors = min(n_neighbors, n - 1)
-    X, *copies = (Z.cpu().double().numpy() for Z in (X, *copies))
+    X = X.cpu().double().numpy()
+    if copies is not None:
+        copies = (Z.cpu().double().numpy() for Z in copies)
     with threads_for(n * X.size):
         W = fuzzy_neighbor_graph(X, n_neighbors, copies)
     S = shared_neighbor_graph(W)

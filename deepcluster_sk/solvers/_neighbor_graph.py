@@ -1,5 +1,7 @@
 """Graphs of near neighbours."""
 
+import itertools
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -20,7 +22,7 @@ N_DIRECTIONS = 50
 MIN_WEIGHT = 1e-3
 
 
-def nearest_neighbors(x, n_neighbors, metric):
+def nearest_neighbors(x, n_neighbors, metric, copies=None):
     """Nearest neighbours of each row among the others, by blocks of rows.
 
     Parameters
@@ -31,6 +33,8 @@ def nearest_neighbors(x, n_neighbors, metric):
         Number m of neighbours; n - 1 if there are no more rows.
     metric : {"cosine", "euclidean"}
         What near means.
+    copies : iterable of Tensors of shape (n, d), or None, default=None
+        Moved copies of the rows, see :func:`nearest_moved_neighbors`.
 
     Returns
     -------
@@ -40,8 +44,16 @@ def nearest_neighbors(x, n_neighbors, metric):
         The neighbours.
     """
     n_neighbors = min(n_neighbors, len(x) - 1)
-    if metric == "cosine":
+    cosine = metric == "cosine"
+    if cosine:
         x = nn.functional.normalize(x)
+    if copies is not None:
+        if cosine:
+            copies = (nn.functional.normalize(moved) for moved in copies)
+        copies = (moved.cpu().numpy() for moved in copies)
+        found = nearest_moved_neighbors(x.cpu().numpy(), copies, n_neighbors)
+        distance, index = (torch.from_numpy(part).to(x.device) for part in found)
+        return distance.float().square() / (2 if cosine else 1), index
     norms = x.square().sum(1)
     found = []
     for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
@@ -50,7 +62,7 @@ def nearest_neighbors(x, n_neighbors, metric):
         found.append(distance.topk(n_neighbors, largest=False))
     distance = torch.cat([block.values for block in found]).clamp(min=0)
     index = torch.cat([block.indices for block in found])
-    return distance / (2 if metric == "cosine" else 1), index
+    return distance / (2 if cosine else 1), index
 
 
 def nearest_moved_neighbors(X, copies, n_neighbors):
@@ -63,7 +75,7 @@ def nearest_moved_neighbors(X, copies, n_neighbors):
     ----------
     X : ndarray of shape (n, d)
         Rows.
-    copies : sequence of ndarrays of shape (n, d)
+    copies : iterable of ndarrays of shape (n, d)
         Each holds a moved copy of every row.
     n_neighbors : int
         Number m of neighbours of each row; below n.
@@ -77,7 +89,9 @@ def nearest_moved_neighbors(X, copies, n_neighbors):
     """
     n = len(X)
     project = PCA(min(N_DIRECTIONS, *X.shape), svd_solver="full").fit(X).transform
-    rows, *moved = (torch.from_numpy(project(Z)).float() for Z in (X, *copies))
+    rows, *moved = (
+        torch.from_numpy(project(Z)).float() for Z in itertools.chain([X], copies)
+    )
     norms = rows.square().sum(1)
     moved_norms = [Z.square().sum(1) for Z in moved]
     distance, index = [], []
@@ -204,7 +218,7 @@ def fuzzy_weights(distance):
     return np.exp(-beyond / sigma)
 
 
-def fuzzy_neighbor_graph(X, n_neighbors, copies=()):
+def fuzzy_neighbor_graph(X, n_neighbors, copies=None):
     """The graph of UMAP: weights of nearest neighbours, made symmetric.
 
     Parameters
@@ -213,7 +227,7 @@ def fuzzy_neighbor_graph(X, n_neighbors, copies=()):
         At least two rows.
     n_neighbors : int
         Number m of neighbours of each row, itself left out; below n.
-    copies : sequence of ndarrays of shape (n, d), default=()
+    copies : iterable of ndarrays of shape (n, d), or None, default=None
         Moved copies of the rows, which are near to what one of them is near to.
 
     Returns
@@ -222,7 +236,7 @@ def fuzzy_neighbor_graph(X, n_neighbors, copies=()):
         ``W + Wᵀ - W∘Wᵀ`` of the fuzzy weights, in (0, 1]; the diagonal is empty.
     """
     n = len(X)
-    if len(copies):
+    if copies is not None:
         distance, index = nearest_moved_neighbors(X, copies, n_neighbors)
     else:
         # In double precision: single tells no neighbours where clusters lie far apart.
