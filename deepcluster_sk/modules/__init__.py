@@ -23,7 +23,10 @@ from deepcluster_sk.modules._centroids import (
 )
 from deepcluster_sk.modules._exemplars import ExemplarAutoencoder, ExemplarOutput
 from deepcluster_sk.modules._output import LazyOutput
-from deepcluster_sk.modules._pooled import PooledConvAutoencoder
+from deepcluster_sk.modules._pooled import (
+    FullyConvAutoencoder,
+    PooledConvAutoencoder,
+)
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
     StudentTAutoencoder,
@@ -51,6 +54,7 @@ __all__ = [
     "DivergenceModule",
     "ExemplarAutoencoder",
     "ExemplarOutput",
+    "FullyConvAutoencoder",
     "LazyOutput",
     "MLPAutoencoder",
     "MixedPrecision",
