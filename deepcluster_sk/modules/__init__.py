@@ -42,6 +42,7 @@ from deepcluster_sk.modules._tensorized import (
     TensorizedOutput,
     build_tensorized_autoencoder,
 )
+from deepcluster_sk.modules._unpooled import UnpooledConvAutoencoder
 
 __all__ = [
     "ARCHITECTURES",
@@ -70,6 +71,7 @@ __all__ = [
     "SubspaceAutoencoder",
     "TensorizedModule",
     "TensorizedOutput",
+    "UnpooledConvAutoencoder",
     "build_autoencoder",
     "build_block_autoencoder",
     "build_spherical_autoencoder",
