@@ -43,9 +43,9 @@ from deepcluster_sk.solvers._spherical_kmeans import (
 
 # Learning rates by default, and those of the stages relative to pretraining's. Large
 # steps of a dense network send different clusters into one direction, which they never
-# leave again; convolutions with batch normalisation bear them, and then need small ones
-# to refine what was found.
-DENSE_RATE, CONV_RATE = 5e-4, 2e-3
+# leave again; convolutions with batch normalisation bear them, those with the fewest
+# weights the largest, and then need small ones to refine what was found.
+DENSE_RATE, CONV_RATES = 5e-4, {"conv": 2e-3, "fully-conv": 1e-2}
 DENSE_STAGES, CONV_STAGES = 1.0, 0.1
 # Dimensions of the code per cluster: 6, 7.5 and 5 in the paper's experiments.
 AUTO_DIMENSIONS = 6
@@ -134,9 +134,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ones hold more anchors, and the shares of the clusters are steadier in them.
     lr : float or None, default=None
         Learning rate of the optimizer at the start of pretraining; it falls to zero
-        along a cosine. The stages start at the same rate, those of "conv" at a tenth
-        of it. None means 5e-4, and 2e-3 for "conv", whose batch normalisation bears
-        larger steps.
+        along a cosine. The stages start at the same rate, those of "conv" and
+        "fully-conv" at a tenth of it. None means 5e-4, and 2e-3 for "conv" and 1e-2 for
+        "fully-conv", whose batch normalisation bears larger steps.
     optimizer : {"adam", "sgd"} or callable, default="adam"
         "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
         called as ``optimizer(parameters, lr=lr)``.
@@ -212,9 +212,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     half of those pairs are ones, and one in a hundred are fives; neighbours in the
     whole data, ranked by local distances, are spread evenly and as often right.
 
-    The text of [1]_ gives no numbers of channels, but the parameters: 3.2 thousand for
-    MNIST and 7.5 for COIL-20. "fully-conv" has 3,262 and 1,873 for these images and
-    codes.
+    The text of [1]_ gives no numbers of channels, but of parameters: 3.2 thousand for
+    MNIST and 7.5 for COIL-20. "fully-conv" has 3,262 for the former, with a code of 60,
+    and 7,309 for the latter with ``hidden_layer_sizes=(14, 19)`` and a code of 150.
 
     The assignment and the centroids are updated on all rows once an epoch, so the
     data and its codes are held in memory. The objective compares all pairs of rows,
@@ -342,7 +342,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _first_lr(self):
         if self.lr is None:
-            return CONV_RATE if self._is_pooled() else DENSE_RATE
+            return CONV_RATES[self.architecture] if self._is_pooled() else DENSE_RATE
         return self.lr
 
     def _default_layer_sizes(self, n_samples, n_features):
