@@ -36,6 +36,7 @@ from deepcluster_sk.plotting import ExemplarDisplay
 
 MNIST, COIL = "MNIST test", "COIL-20"
 DISCRIMINATIVE = "DiscriminativeClustering, conv"
+SMALL = "DiscriminativeClustering, fully-conv"
 PRETRAINED = f"{DISCRIMINATIVE}, pretraining alone"
 AE = "Autoencoder + k-means"
 PUBLISHED = {
@@ -64,8 +65,10 @@ PUBLISHED = {
     (MNIST, "PCX, fixed centroids", "nmi"): ".768",
     (MNIST, PRETRAINED, "acc"): ".92",
     (MNIST, DISCRIMINATIVE, "acc"): ".974",
+    (MNIST, SMALL, "acc"): ".974",
     (COIL, PRETRAINED, "acc"): ".90",
     (COIL, DISCRIMINATIVE, "acc"): ".923",
+    (COIL, SMALL, "acc"): ".923",
 }
 MIXTURES = {
     "mixture 1:1:10": (100, 100, 1000),
@@ -81,7 +84,9 @@ REPORT = """\
 
 Median (mean ± deviation) over the seeds. Published figures are those of all of MNIST.
 Labels score; they never fit or choose. Parameters are the defaults, but for the
-convolutional networks (and `latent_dim=150` there for COIL-20, as in the paper).
+convolutional networks (and `latent_dim=150` there for COIL-20, as in the paper). The
+paper's network has about 3,200 parameters for MNIST and 7,500 for COIL-20; "conv" has
+90,000 and 183,000, "fully-conv" 3,262 and, with the channels of the recipe, 7,309.
 
 {table}
 
@@ -215,6 +220,13 @@ def methods(data, k, shape, seed):
         **common,
     )
     yield DISCRIMINATIVE, conv
+    yield (
+        SMALL,
+        clone(conv).set_params(
+            architecture="fully-conv",
+            hidden_layer_sizes=(14, 19) if data == COIL else None,
+        ),
+    )
     # One epoch of the stages is the fewest there can be.
     yield PRETRAINED, clone(conv).set_params(max_epochs=1, stage_one_epochs=1)
     move = RandomAffine(shape)

@@ -19,12 +19,12 @@ def load(path, **parameters):
     path : str or path-like
         The file.
     **parameters : dict
-        Constructor parameters in the place of those in the file: ``architecture``,
-        ``augmentation``, ``optimizer``, ``device``, ``callbacks`` or
+        Constructor parameters in the place of those in the file: ``anchors``,
+        ``architecture``, ``augmentation``, ``optimizer``, ``device``, ``callbacks`` or
         ``random_state``. The file cannot hold code, so a callable architecture or
         optimizer, an augmentation, callbacks and a RandomState that the saved
-        estimator had must be passed; ``augmentation=None`` and ``callbacks=None``
-        will do.
+        estimator had must be passed, and anchors that were a sparse matrix;
+        ``augmentation=None``, ``callbacks=None`` and ``anchors="data"`` will do.
 
     Returns
     -------

@@ -4,20 +4,24 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
+import deepcluster_sk
 from deepcluster_sk import DiscriminativeClustering
-from deepcluster_sk._training._callbacks import CosineDecay
+from deepcluster_sk._training._callbacks import CosineDecay, WeightSchedule
+from deepcluster_sk._training._checkpoint import _text
 from deepcluster_sk._training._data import NeighborOrder
-from deepcluster_sk.losses import between_cluster_loss
-from deepcluster_sk.modules import PooledConvAutoencoder
+from deepcluster_sk.losses import anchor_similarity_loss, between_cluster_loss
+from deepcluster_sk.modules import FullyConvAutoencoder, PooledConvAutoencoder
 from deepcluster_sk.solvers import _neighbor_graph
 from deepcluster_sk.solvers._neighbor_graph import (
     PairMask,
     anchor_edges,
     anchor_mask,
+    edges_of_pairs,
     nearest_neighbors,
     pairs_of_batch,
 )
@@ -142,6 +146,130 @@ def test_order_is_a_permutation_that_keeps_anchors_together():
         assert kept > 0.3 * mask.sum()
 
 
+# --- anchors that are given ---------------------------------------------------
+
+
+def test_edges_of_pairs_join_the_pairs_and_no_others():
+    rng = np.random.RandomState(0)
+    pairs = rng.randint(20, size=(30, 2))
+    pairs = np.vstack([pairs, pairs[:5, ::-1], [[7, 7]]])
+    edges = edges_of_pairs(pairs, 20)
+    expected = np.zeros((20, 20), dtype=bool)
+    for i, j in pairs:
+        if i != j:
+            expected[i, j] = expected[j, i] = True
+    assert_array_equal(anchor_mask(edges, 20), expected)
+    for i, row in enumerate(edges.tolist()):  # both ends know of a pair
+        assert [j for j in row if j >= 0] == np.flatnonzero(expected[i]).tolist()
+    assert edges_of_pairs(np.zeros((0, 2), int), 4).shape == (4, 0)
+
+
+def pairs_of_labels(y, share, seed=0):
+    """Some pairs of rows of one class: what a user may know."""
+    i, j = np.nonzero(np.triu(y[:, None] == y, 1))
+    chosen = np.random.RandomState(seed).rand(len(i)) < share
+    return np.column_stack([i, j])[chosen]
+
+
+def as_matrix(pairs, n):
+    values = np.ones(len(pairs))
+    return sparse.csr_matrix((values, (pairs[:, 1], pairs[:, 0])), (n, n))
+
+
+def test_given_anchors_enter_the_loss(blobs):
+    """Eq. 5 with the given pairs, on the codes before the first step."""
+    X, y = blobs
+    pairs = pairs_of_labels(y, 0.02)
+    seen = []
+
+    class Codes(Callback):
+        def on_train_begin(self, net, **kwargs):
+            if net.phase_.name == "pretrain":
+                net.module_.eval()
+                seen.append(net.module_.encode(torch.from_numpy(X)).detach())
+
+    model = small(
+        anchors=pairs, pretrain_epochs=1, max_epochs=1, lr=1e-9, callbacks=[Codes()]
+    ).fit(X)
+    mask = torch.zeros(len(X), len(X), dtype=torch.bool)
+    mask[pairs[:, 0], pairs[:, 1]] = mask[pairs[:, 1], pairs[:, 0]] = True
+    expected = anchor_similarity_loss(seen[0], mask, 0.1)
+    assert_allclose(model.history_[0]["discrimination"], float(expected), rtol=1e-4)
+
+
+def test_pairs_and_matrices_say_the_same(blobs):
+    X, y = blobs
+    pairs = pairs_of_labels(y, 0.02)
+    quick = {"pretrain_epochs": 3, "max_epochs": 3}
+    fits = [
+        small(anchors=anchors, **quick).fit(X).transform(X)
+        for anchors in (pairs, pairs.tolist(), as_matrix(pairs, len(X)))
+    ]
+    for other in fits[1:]:
+        assert_array_equal(other, fits[0])
+    own = small(**quick).fit(X).transform(X)
+    assert (own != fits[0]).any()
+
+
+def test_what_is_known_of_pairs_finds_clusters_that_neighbours_do_not_show():
+    """Neighbours in X are those of its noise: the features that tell are small."""
+    rng = np.random.RandomState(0)
+    y = np.arange(120) % K
+    X = np.column_stack([np.eye(K)[y], 3 * rng.randn(120, 4)]).astype(np.float32)
+    known = small(anchors=pairs_of_labels(y, 0.3), pretrain_epochs=60).fit(X)
+    guessed = small(pretrain_epochs=60).fit(X)
+    found, missed = (adjusted_rand_score(y, m.labels_) for m in (known, guessed))
+    assert found > 0.9
+    assert missed < 0.5
+
+
+def test_without_any_anchor_all_codes_part(blobs):
+    X, _ = blobs
+    none = small(anchors=np.zeros((0, 2), int), pretrain_epochs=5).fit(X)
+    assert none.history_[4]["discrimination"] > 0
+
+
+@pytest.mark.parametrize(
+    "anchors",
+    [
+        [[0, 150]],
+        [[-1, 2]],
+        [[0.5, 1.0]],
+        [[0, 1, 2]],
+        [0, 1],
+        sparse.eye(149, format="csr"),
+        "nowhere",
+    ],
+)
+def test_anchors_that_name_no_rows_are_refused(anchors, blobs, untrained):
+    with pytest.raises(ValueError, match="The 'anchors' parameter of Discriminative"):
+        small(anchors=anchors).fit(blobs[0])
+
+
+def test_given_anchors_in_files_and_checkpoints(blobs, tmp_path):
+    X, y = blobs
+    pairs = pairs_of_labels(y, 0.02)
+    quick = {"pretrain_epochs": 1, "max_epochs": 1}
+    fitted = small(anchors=pairs, **quick).fit(X)
+    fitted.save(tmp_path / "pairs")
+    again = deepcluster_sk.load(tmp_path / "pairs")
+    assert_array_equal(again.anchors, pairs)
+    assert_array_equal(again.transform(X), fitted.transform(X))
+    fitted = small(anchors=as_matrix(pairs, len(X)), **quick).fit(X)
+    fitted.save(tmp_path / "matrix")
+    with pytest.raises(ValueError, match="pass anchors="):
+        deepcluster_sk.load(tmp_path / "matrix")
+    again = deepcluster_sk.load(tmp_path / "matrix", anchors="data")
+    assert_array_equal(again.transform(X), fitted.transform(X))
+    # A fit goes on only with the same pairs: of large arrays repr shows the ends.
+    one, other = np.zeros((5000, 2), int), np.zeros((5000, 2), int)
+    other[2500] = 1, 2
+    assert repr(one) == repr(other)
+    assert _text(one) != _text(other) and _text(one) == _text(one.copy())
+    texts = [_text(as_matrix(pairs[:n], len(X))) for n in (5, 6, 5)]
+    assert texts[0] == texts[2] != texts[1]
+
+
 # --- losses and training ------------------------------------------------------
 
 
@@ -230,6 +358,46 @@ def test_weights_reach_their_terms(blobs):
     assert_allclose(other[1]["discrimination"], 2 * plain[1]["discrimination"])
     assert_allclose(other[2]["between"], 3 * plain[2]["between"], rtol=1e-6)
     assert other[2]["within"] == 0 != plain[2]["within"]
+
+
+def test_weight_of_the_pairs_may_change_over_stage_one(blobs):
+    X, _ = blobs
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_begin(self, net, training, **kwargs):
+            loss = net.criterion_.criteria[0]
+            seen.append((net.phase_.name, loss.weights.get("discrimination")))
+
+    settings = {"pretrain_epochs": 1, "callbacks": [Watch()]}
+    small(discriminative_weight=(4, 1), stage_one_epochs=4, **settings).fit(X)
+    weights = [weight for phase, weight in seen if phase == "stage I"]
+    assert_allclose(weights, [4, 3, 2, 1])
+    assert {weight for phase, weight in seen if phase == "pretrain"} == {1.0}
+    both = [
+        small(discriminative_weight=w, pretrain_epochs=2).fit(X).transform(X)
+        for w in (2.0, (2, 2))
+    ]
+    assert_array_equal(*both)
+    assert WeightSchedule(None, "x", 1, 2, 3).get_params()["epochs"] == 3
+
+
+@pytest.mark.parametrize("weight", [(1, 2, 3), (-1, 2), ("a", "b"), ()])
+def test_weights_that_are_no_pair_are_refused(weight, blobs, untrained):
+    with pytest.raises(ValueError, match=r"'discriminative_weight' .* two of them"):
+        small(discriminative_weight=weight).fit(blobs[0])
+
+
+def test_pretraining_ends_when_the_pairs_stand_still(blobs):
+    X, _ = blobs
+    model = small(pretrain_tol=1e-2).fit(X)
+    n = model.n_epochs_["pretrain"]
+    assert model.stop_reason_["pretrain"] == "tol"
+    assert 2 <= n < 30
+    losses = [row["discrimination"] for row in model.history_[:n]]
+    changes = np.abs(np.diff(losses))
+    assert changes[-1] < 1e-2 and (changes[:-1] >= 1e-2).all()
+    assert small(pretrain_tol=0.0).fit(X).n_epochs_["pretrain"] == 30
 
 
 @pytest.mark.parametrize("anchors", ["data", "batch"])
@@ -335,12 +503,58 @@ def test_convolutions_fit_any_image(shape):
     assert all(p.grad is not None for p in module.parameters())
 
 
-def test_convolutions_learn_templates():
+@pytest.mark.parametrize(
+    ("shape", "width", "channels", "paper", "most"),
+    [
+        ((1, 28, 28), 60, (6, 8), 3200, 4000),
+        ((1, 32, 32), 150, (6, 8), 7500, 9000),
+        ((1, 32, 32), 150, (14, 19), 7500, 9000),
+        ((3, 32, 32), 500, (14, 19), 12500, 13000),
+    ],
+)
+def test_the_small_network_has_few_parameters(shape, width, channels, paper, most):
+    network = FullyConvAutoencoder(int(np.prod(shape)), width, channels, shape)
+    count = sum(p.numel() for p in network.parameters())
+    assert count <= most
+    assert abs(count - paper) < 0.03 * paper or count < paper
+    kinds = {type(m) for m in network.modules()}
+    assert torch.nn.Linear not in kinds
+    # Three layers there and three back.
+    assert sum(isinstance(m, torch.nn.Conv2d) for m in network.modules()) == 6
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 7), (1, 1, 9), (2, 2, 3)])
+@pytest.mark.parametrize("width", [1, 7, 8, 18])
+def test_the_small_network_fits_any_image_and_code(shape, width):
+    n_features = int(np.prod(shape))
+    module = FullyConvAutoencoder(n_features, width, (4, 5), shape)
+    channels, height, side = module.code_shape
+    assert height == side and channels * side**2 == width
+    x = torch.randn(7, n_features)
+    embedding, reconstruction = module(x)
+    assert embedding.shape == (7, width) and reconstruction.shape == x.shape
+    reconstruction.square().sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_the_small_network_has_two_hidden_layers():
+    X = np.random.RandomState(0).rand(9, 16)
+    settings = {"architecture": "fully-conv", "image_shape": (1, 4, 4)}
+    with pytest.raises(ValueError, match="two hidden layers"):
+        small(hidden_layer_sizes=(4, 4, 4), **settings).fit(X)
+    with pytest.raises(ValueError, match=r"'fully-conv' of .* needs image_shape"):
+        small(architecture="fully-conv").fit(X)
+    with pytest.raises(ValueError, match="'architecture' parameter of DEC"):
+        deepcluster_sk.DEC(2, architecture="fully-conv", image_shape=(1, 4, 4)).fit(X)
+
+
+@pytest.mark.parametrize("architecture", ["conv", "fully-conv"])
+def test_convolutions_learn_templates(architecture):
     rng = np.random.RandomState(0)
     y = np.arange(90) % K
     X = rng.rand(K, 36)[y] + 0.1 * rng.rand(90, 36)
     model = small(
-        architecture="conv",
+        architecture=architecture,
         image_shape=(1, 6, 6),
         hidden_layer_sizes=None,
         metric="cosine",
@@ -361,7 +575,8 @@ def test_spherical_kmeans_finds_directions_whatever_their_sign():
 
 
 @pytest.mark.parametrize(
-    ("architecture", "pretrain", "stages"), [("mlp", 5e-4, 5e-4), ("conv", 2e-3, 2e-4)]
+    ("architecture", "pretrain", "stages"),
+    [("mlp", 5e-4, 5e-4), ("conv", 2e-3, 2e-4), ("fully-conv", 1e-2, 1e-3)],
 )
 def test_default_learning_rates(architecture, pretrain, stages):
     seen = {}
@@ -372,5 +587,6 @@ def test_default_learning_rates(architecture, pretrain, stages):
 
     rows = np.random.RandomState(0).rand(9, 16)
     settings = {"architecture": architecture, "image_shape": (1, 4, 4), "lr": None}
+    settings["hidden_layer_sizes"] = (8, 8)
     small(callbacks=[Watch()], **settings).fit(rows)
     assert_allclose(list(seen.values()), [pretrain, stages, stages])

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,11 @@ from sklearn.preprocessing import StandardScaler
 
 from deepcluster_sk import TensorizedAutoencoder, datasets
 from deepcluster_sk.exceptions import ClusterCollapseWarning
-from deepcluster_sk.modules import StackedShallow
+from deepcluster_sk.modules import (
+    StackedModule,
+    StackedShallow,
+    UnpooledConvAutoencoder,
+)
 from deepcluster_sk.solvers._local_pca import (
     LocalPCA,
     first_minimum,
@@ -768,6 +774,37 @@ def test_convolutional_clusters_on_images():
     assert last["reconstruction"] < 0.5 * first["reconstruction"]
     assert model.denoise(X).shape == X.shape
     assert not hasattr(model, "components_")
+
+
+def test_the_published_convolutions_stack():
+    shape = (2, 10, 9)
+    build = partial(UnpooledConvAutoencoder, 180, 3, image_shape=shape, width=7)
+    stack, x = StackedModule(2, build), torch.randn(2, 4, 180)
+    found = stack(x).reconstruction
+    for j in range(2):
+        one = build()
+        one.load_state_dict(
+            {n: p[j] for n, p in zip(stack.names, stack.stacked, strict=True)}
+        )
+        assert_allclose(
+            found[j].detach(), one.decode(one.encode(x[j])).detach(), atol=1e-5
+        )
+    with pytest.raises(ValueError, match="too small for two convolutions"):
+        UnpooledConvAutoencoder(64, 3, image_shape=(1, 8, 8))
+
+
+def test_the_published_convolutions_train():
+    X, _ = load_digits(return_X_y=True)
+    X = np.kron(X[:40].reshape(-1, 8, 8) / 16, np.ones((2, 2))).reshape(40, 256)
+    model = TensorizedAutoencoder(
+        2,
+        latent_dim=5,
+        architecture=partial(UnpooledConvAutoencoder, image_shape=(1, 16, 16)),
+        max_epochs=10,
+        random_state=0,
+    ).fit(X)
+    first, last = model.history_[0], model.history_[-1]
+    assert last["reconstruction"] < first["reconstruction"]
 
 
 def test_positive_penalty_is_for_linear_autoencoders():

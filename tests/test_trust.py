@@ -70,7 +70,7 @@ def as_float32(case):
 
 def model_is_wider(estimator, X):
     """Whether more components are asked for than there are features."""
-    return estimator.latent_dim > X.shape[1] and not hasattr(estimator, "architecture")
+    return not hasattr(estimator, "architecture") and estimator.latent_dim > X.shape[1]
 
 
 def reasons(estimator, X):

@@ -8,6 +8,7 @@ from deepcluster_sk.io._safetensors import NotStorable, pack, write
 KIND = "a fitted estimator"
 # What a file may lack, and what may differ on another machine.
 REPLACEABLE = (
+    "anchors",
     "architecture",
     "augmentation",
     "optimizer",

@@ -219,12 +219,14 @@ def check_image_shape(estimator, n_features):
     """Refuse an ``image_shape`` that rows of so many features do not have."""
     name, shape = type(estimator).__name__, estimator.image_shape
     if shape is None:
+        of_images = {"conv", "fully-conv"}
         if isinstance(estimator.architecture, str) and (
-            estimator.architecture == "conv"
+            estimator.architecture in of_images
         ):
             raise ValueError(
-                f"architecture='conv' of {name} needs image_shape=(C, H, W), with "
-                f"C * H * W = {n_features}, the number of columns of X."
+                f"architecture={estimator.architecture!r} of {name} needs "
+                f"image_shape=(C, H, W), with C * H * W = {n_features}, the number of "
+                "columns of X."
             )
         return
     if len(shape) != 3 or not all(

@@ -63,6 +63,57 @@ class StopBelow(Callback):
             raise StopTraining("learned")
 
 
+class StopOnSteadyTerm(Callback):
+    """End the phase when a loss term hardly changes between two epochs.
+
+    Parameters
+    ----------
+    term : str
+        Name of the term.
+    tol : float
+        Smaller changes end the phase.
+    """
+
+    def __init__(self, term, tol):
+        self.term = term
+        self.tol = tol
+
+    def on_epoch_end(self, net, **kwargs):
+        """Compare the epoch with the one before."""
+        values = net.history[-2:, self.term]
+        if len(values) == 2 and abs(values[1] - values[0]) < self.tol:
+            raise StopTraining("tol")
+
+
+class WeightSchedule(Callback):
+    """Change the weight of a loss term linearly over the epochs of a phase.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        It has ``weights``, a dict of the names of its terms.
+    term : str
+        Name of the term.
+    first, last : float
+        Its weight in the first epoch, and in the last.
+    epochs : int
+        Length of the phase.
+    """
+
+    def __init__(self, criterion, term, first, last, epochs):
+        self.criterion = criterion
+        self.term = term
+        self.first = first
+        self.last = last
+        self.epochs = epochs
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Set the weight of the epoch."""
+        done = (len(net.history) - 1) / max(self.epochs - 1, 1)
+        weight = self.first + done * (self.last - self.first)
+        self.criterion.weights[self.term] = weight
+
+
 class CosineDecay(Callback):
     """Let the learning rate of a phase fall to zero along half a cosine.
 

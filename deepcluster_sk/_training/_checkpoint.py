@@ -15,6 +15,7 @@ from time import monotonic
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from skorch.callbacks import Callback
 
 from deepcluster_sk._training._data import BUFFER_BYTES
@@ -69,7 +70,11 @@ def _digest(X):
 
 
 def _text(value):
-    """A value, or for code and generators what they are called."""
+    """A value, of an array its digest, or for code and generators their name."""
+    if issparse(value):
+        value = np.column_stack(value.nonzero())  # of pairs, all that is read
+    if isinstance(value, np.ndarray):
+        return f"SHA-256 {_digest(value)}"
     if _is_data(value) or is_dataclass(value):
         return repr(value)
     return getattr(value, "__qualname__", type(value).__qualname__)

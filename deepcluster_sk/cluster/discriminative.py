@@ -4,135 +4,51 @@ import numbers
 from functools import partial
 from typing import ClassVar
 
-import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from skorch.callbacks import Callback
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._estimator._size import BATCH_ARRAYS, check_batch
-from deepcluster_sk._training._callbacks import CosineDecay
-from deepcluster_sk._training._data import NeighborOrder
-from deepcluster_sk._training._net import StopTraining
-from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import CombinedCriterion, Criterion, SquaredError
-from deepcluster_sk.initialization import standardize_data, whiten_code
-from deepcluster_sk.losses import (
-    anchor_similarity_loss,
-    between_cluster_loss,
-    spherical_kmeans_loss,
-    within_cluster_loss,
+from deepcluster_sk._training._callbacks import (
+    CosineDecay,
+    StopOnSteadyTerm,
+    WeightSchedule,
 )
+from deepcluster_sk._training._data import NeighborOrder
+from deepcluster_sk._training._run import Phase
+from deepcluster_sk.cluster._discriminative_parts import (
+    Alternate,
+    DiscriminativeLoss,
+    first_and_last,
+    given_anchors,
+)
+from deepcluster_sk.criteria import CombinedCriterion, SquaredError
+from deepcluster_sk.initialization import standardize_data, whiten_code
+from deepcluster_sk.losses import within_cluster_loss
 from deepcluster_sk.modules import build_spherical_autoencoder
+from deepcluster_sk.modules._centroids import POOLED
 from deepcluster_sk.solvers._neighbor_graph import (
     PairMask,
     anchor_edges,
+    edges_of_pairs,
     nearest_neighbors,
     pairs_of_batch,
 )
 from deepcluster_sk.solvers._spherical_kmeans import (
-    assign_directions,
     cluster_similarities,
-    mean_directions,
     nearest_direction,
     spherical_kmeans,
 )
 
 # Learning rates by default, and those of the stages relative to pretraining's. Large
 # steps of a dense network send different clusters into one direction, which they never
-# leave again; convolutions with batch normalisation bear them, and then need small ones
-# to refine what was found.
-DENSE_RATE, CONV_RATE = 5e-4, 2e-3
+# leave again; convolutions with batch normalisation bear them, those with the fewest
+# weights the largest, and then need small ones to refine what was found.
+DENSE_RATE, CONV_RATES = 5e-4, {"conv": 2e-3, "fully-conv": 1e-2}
 DENSE_STAGES, CONV_STAGES = 1.0, 0.1
 # Dimensions of the code per cluster: 6, 7.5 and 5 in the paper's experiments.
 AUTO_DIMENSIONS = 6
-
-
-class _DiscriminativeLoss(Criterion):
-    """The terms of Eq. 6, Eq. 8 or Eq. 11 that are about directions, all as losses.
-
-    Labels are kept for every training row.
-
-    Parameters
-    ----------
-    weights : dict of str to float
-        Terms and their weights; the others are left out.
-    pairs : callable
-        ``pairs(x, index)`` returns the anchor pairs of a batch, ``(b, b)``.
-    alpha : float
-    centers : Tensor of shape (k, h)
-        Only its shape matters.
-    n : int
-        Number of training rows.
-    """
-
-    compares_rows = True
-
-    def __init__(self, weights, pairs, alpha, centers, n):
-        super().__init__()
-        self.weights = weights
-        self.pairs = pairs
-        self.alpha = alpha
-        self.register_buffer("labels", torch.zeros(n, dtype=torch.long))
-        self.register_buffer("centers", torch.zeros_like(centers))
-
-    def _term(self, name, z, x, index):
-        labels, k = self.labels[index], len(self.centers)
-        if name == "clustering":
-            return spherical_kmeans_loss(z, self.centers, labels)
-        if name == "discrimination":
-            return anchor_similarity_loss(z, self.pairs(x, index), self.alpha)
-        if name == "within":
-            return within_cluster_loss(z, labels, k)
-        return between_cluster_loss(z, labels, k)
-
-    def forward(self, output, x, index):
-        z, weights = output.embedding, self.weights.items()
-        return {n: weight * self._term(n, z, x, index) for n, weight in weights}
-
-
-class _Alternate(Callback):
-    """Before and after each epoch: S given μ, then μ given S, on all rows.
-
-    Parameters
-    ----------
-    run : Run
-    loss : _DiscriminativeLoss
-        Takes the labels and centroids.
-    tol : float
-        The phase ends when the mean cosine to the centroids (Eq. 7) changes by
-        less between epochs. 0 never stops.
-    """
-
-    def __init__(self, run, loss, tol):
-        self.run = run
-        self.loss = loss
-        self.tol = tol
-
-    def on_train_begin(self, net, **kwargs):
-        """Assign the rows before the first step."""
-        self.cosine_ = self._update(net)[0]
-
-    def on_epoch_end(self, net, **kwargs):
-        """Assign the rows anew, and look whether that still changes anything."""
-        cosine, n_changed = self._update(net)
-        net.history.record("cosine", cosine)
-        net.history.record("n_changed", n_changed)
-        change, self.cosine_ = abs(cosine - self.cosine_), cosine
-        if change < self.tol:
-            raise StopTraining("tol")
-
-    def _update(self, net):
-        module, loss = net.module_, self.loss
-        directions = self.run.apply(module.direct)
-        labels, cosine, n_reseeded = assign_directions(directions, module.centers)
-        self.run.n_reseeded += n_reseeded
-        module.centers.copy_(mean_directions(directions, labels, module.centers))
-        loss.centers.copy_(module.centers)
-        n_changed = int((loss.labels != labels).sum())
-        loss.labels.copy_(labels)
-        return float(cosine.mean()), n_changed
 
 
 class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
@@ -156,15 +72,19 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Widths ("mlp") or channels ("conv") of the encoder's hidden layers; the
         decoder mirrors them. None means two layers for
         "mlp", 128 wide for up to 1,000 rows and twice as wide for each factor of ten
-        beyond, at most 512, and a third four times as wide; (16, 32, 32) for "conv".
-    architecture : {"mlp", "conv"} or callable, default="mlp"
-        The network. "conv" is the small one of [1]_: convolution, ReLU, batch
-        normalisation and max-pooling, and upsampling to decode. A callable, such as
+        beyond, at most 512, and a third four times as wide; (16, 32, 32) for "conv",
+        and (6, 8) for "fully-conv", which has two.
+    architecture : {"mlp", "conv", "fully-conv"} or callable, default="mlp"
+        The network. "conv" has layers of convolution, ReLU, batch normalisation and
+        max-pooling, a dense one to the code, and upsampling to decode. "fully-conv" has
+        no dense layer, as in section 3.3 of [1]_: the code is an image of few pixels,
+        and there are some 3,000 parameters. A callable, such as
         a ``torch.nn.Module`` class, is called as
         ``architecture(n_features, latent_dim)`` and must return a module with
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
-        How to read a row of X as an image; needed by ``architecture="conv"``.
+        How to read a row of X as an image; needed by ``architecture="conv"`` and
+        "fully-conv".
     augmentation : callable or None, default=None
         Changes rows at random in training, in ways that leave what they show:
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
@@ -174,18 +94,25 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         λ and λ_r, at least 0: weight of the squared reconstruction error, summed
         over features and averaged over samples. It has the scale of X squared: for
         images, divide them by 255.
-    discriminative_weight : float, default=1.0
-        λ_d, at least 0: weight of the pairwise term in stage I.
+    discriminative_weight : float or pair of float, default=1.0
+        λ_d, at least 0: weight of the pairwise term in stage I. Of a pair, the first at
+        its beginning and the second at its end, changed by as much in each of the
+        ``stage_one_epochs``: (4, 1) for COIL in [1]_.
     between_weight : float, default=1.0
         λ_b, at least 0: weight of the most similar pair of clusters in stage II.
     within_weight : float, default=0.3
         λ_w, at least 0: weight of the similarity within clusters in stage II.
-    anchors : {"data", "batch"}, default="data"
-        Where near neighbours are looked for: in the whole data, once, with
-        distances relative to those of the neighbourhood, and batches that keep
-        anchors together; or in each batch, as in [1]_.
+    anchors : {"data", "batch"}, array-like or sparse matrix, default="data"
+        Pairs of samples that are alike. "data" and "batch" say where near neighbours
+        are looked for: in the whole data, once, with distances relative to those of the
+        neighbourhood, and batches that keep anchors together; or in each batch, as in
+        [1]_. Pairs that are known otherwise (Eq. 2) are given by the positions of their
+        rows in X, an array-like of shape (n_pairs, 2), or as the entries that are not
+        zero of a sparse matrix of shape (n_samples, n_samples); then no others are
+        looked for.
     n_neighbors : int, default=10
-        Neighbours of each sample in the graph, at least 1.
+        Neighbours of each sample in the graph, at least 1; [1]_ takes fewer than
+        ``n_clusters``.
     anchor_fraction : float, default=0.5
         Share of the graph's edges that are anchors, in (0, 1]: the nearest ones. Few
         leave rows without any, and clusters in pieces; many join clusters.
@@ -195,6 +122,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Distrust of the anchors, in [0, 1).
     pretrain_epochs : int, default=50
         Epochs of pretraining.
+    pretrain_tol : float, default=0.0
+        Pretraining stops when the pairwise term changes by less between epochs, ε of
+        algorithm 1. 0 never stops early.
     stage_one_epochs : int, default=20
         Largest number of epochs of stage I, counted towards ``max_epochs``.
     max_epochs : int, default=50
@@ -204,9 +134,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ones hold more anchors, and the shares of the clusters are steadier in them.
     lr : float or None, default=None
         Learning rate of the optimizer at the start of pretraining; it falls to zero
-        along a cosine. The stages start at the same rate, those of "conv" at a tenth
-        of it. None means 5e-4, and 2e-3 for "conv", whose batch normalisation bears
-        larger steps.
+        along a cosine. The stages start at the same rate, those of "conv" and
+        "fully-conv" at a tenth of it. None means 5e-4, and 2e-3 for "conv" and 1e-2 for
+        "fully-conv", whose batch normalisation bears larger steps.
     optimizer : {"adam", "sgd"} or callable, default="adam"
         "sgd" has a momentum of 0.9. A callable, such as a ``torch.optim`` class, is
         called as ``optimizer(parameters, lr=lr)``.
@@ -273,11 +203,18 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     ``transform`` returns codes of unit norm, as only their directions count; the
     decoder reads them unscaled. Eq. 8 and 11 are maximised in [1]_; here every term
     is minimised. Eq. 7 is a mean over samples, not the printed sum, beside which
-    the other terms would do nothing.
+    the other terms would do nothing. L_r is printed as ``||X - X̂||_F²`` of a batch;
+    here it is that over the number of rows, for the same reason: the squared error of a
+    row, summed over its features. With batches of 1,000 images, 0.001 times the printed
+    sum would be weighted by 1 here, and the pairwise term, which is below 2, be lost.
 
     In [1]_ anchors are the most similar pairs of the graph of each batch. On MNIST
     half of those pairs are ones, and one in a hundred are fives; neighbours in the
     whole data, ranked by local distances, are spread evenly and as often right.
+
+    The text of [1]_ gives no numbers of channels, but of parameters: 3.2 thousand for
+    MNIST and 7.5 for COIL-20. "fully-conv" has 3,262 for the former, with a code of 60,
+    and 7,309 for the latter with ``hidden_layer_sizes=(14, 19)`` and a code of 150.
 
     The assignment and the centroids are updated on all rows once an epoch, so the
     data and its codes are held in memory. The objective compares all pairs of rows,
@@ -311,14 +248,19 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ],
         "lr": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "discriminative_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "discriminative_weight": [
+            Interval(numbers.Real, 0, None, closed="left"),
+            "array-like",
+        ],
         "between_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "within_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "anchors": [StrOptions({"data", "batch"})],
+        "architecture": [StrOptions({"mlp", *POOLED}), callable],
+        "anchors": [StrOptions({"data", "batch"}), "array-like", "sparse matrix"],
         "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
         "anchor_fraction": [Interval(numbers.Real, 0, 1, closed="right")],
         "metric": [StrOptions({"cosine", "euclidean"})],
         "alpha": [Interval(numbers.Real, 0, 1, closed="left")],
+        "pretrain_tol": [Interval(numbers.Real, 0, None, closed="left")],
         "stage_one_epochs": [Interval(numbers.Integral, 0, None, closed="left")],
     }
 
@@ -341,6 +283,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         metric="cosine",
         alpha=0.1,
         pretrain_epochs=50,
+        pretrain_tol=0.0,
         stage_one_epochs=20,
         max_epochs=50,
         batch_size=1000,
@@ -371,6 +314,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         self.metric = metric
         self.alpha = alpha
         self.pretrain_epochs = pretrain_epochs
+        self.pretrain_tol = pretrain_tol
         self.stage_one_epochs = stage_one_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -393,9 +337,12 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             return AUTO_DIMENSIONS * self.n_clusters
         return self.latent_dim
 
+    def _is_pooled(self):
+        return isinstance(self.architecture, str) and self.architecture in POOLED
+
     def _first_lr(self):
         if self.lr is None:
-            return CONV_RATE if self.architecture == "conv" else DENSE_RATE
+            return CONV_RATES[self.architecture] if self._is_pooled() else DENSE_RATE
         return self.lr
 
     def _default_layer_sizes(self, n_samples, n_features):
@@ -413,11 +360,28 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     def _check_size(self, n_samples, n_features):
         check_batch(self, n_samples, "", BATCH_ARRAYS)
 
-    def _edges(self, x, copies=None):
+    def _validate_training_data(self, X):
+        X = super()._validate_training_data(X)
+        name = type(self).__name__
+        first_and_last(self.discriminative_weight, name)
+        if not isinstance(self.anchors, str):
+            given_anchors(self.anchors, len(X), name)
+        return X
+
+    def _edges(self, x, local=False, copies=None):
         """Anchors of some rows, as an edge list."""
         distance, index = nearest_neighbors(x, self.n_neighbors, self.metric, copies)
-        local = self.anchors == "data"
         return anchor_edges(distance, index, self.anchor_fraction, local)
+
+    def _anchors(self, run):
+        """Anchors of all rows, as an edge list; None where each batch has its own."""
+        x = run.rows.X
+        if self.anchors == "batch":
+            return None
+        if isinstance(self.anchors, str):
+            return self._edges(x, local=True, copies=run.moved_copies())
+        pairs = given_anchors(self.anchors, len(x), type(self).__name__)
+        return edges_of_pairs(pairs, len(x)).to(x.device)
 
     def _phases(self, run):
         if self.architecture == "mlp":
@@ -426,17 +390,15 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             # back. Batch normalisation, of "conv", spreads them by itself.
             standardize_data(run)
             whiten_code(run)
-        anchors = None
-        if self.anchors == "data":
-            anchors = self._edges(run.rows.X, run.moved_copies())
-        phase = partial(self._phase, run, anchors)
+        phase = partial(self._phase, run, self._anchors(run))
         yield phase("pretrain", self.pretrain_epochs, {"discrimination": 1.0})
         directions = run.apply(run.module.direct)
         run.module.centers.copy_(
             spherical_kmeans(directions, self.n_clusters, run.random_state)
         )
         one = min(self.stage_one_epochs, self.max_epochs)
-        weights = {"clustering": 1.0, "discrimination": self.discriminative_weight}
+        first, _ = first_and_last(self.discriminative_weight, type(self).__name__)
+        weights = {"clustering": 1.0, "discrimination": first}
         yield phase("stage I", one, weights)
         weights = {"within": self.within_weight, "between": self.between_weight}
         yield phase("stage II", self.max_epochs - one, {"clustering": 1.0, **weights})
@@ -445,14 +407,19 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         """A phase with the given terms, beside the reconstruction error."""
         of_batch = partial(pairs_of_batch, self._edges)
         pairs = of_batch if anchors is None else PairMask(anchors)
-        loss = _DiscriminativeLoss(
+        loss = DiscriminativeLoss(
             weights, pairs, self.alpha, run.module.centers, len(run.rows)
         )
         callbacks, lr = [CosineDecay(epochs)], None
         if "clustering" in weights:
-            callbacks.append(_Alternate(run, loss, self.tol))
-            conv = self.architecture == "conv"
-            lr = (CONV_STAGES if conv else DENSE_STAGES) * self._first_lr()
+            callbacks.append(Alternate(run, loss, self.tol))
+            share = CONV_STAGES if self._is_pooled() else DENSE_STAGES
+            lr = share * self._first_lr()
+        elif self.pretrain_tol:
+            callbacks.append(StopOnSteadyTerm("discrimination", self.pretrain_tol))
+        if name == "stage I":
+            ends = first_and_last(self.discriminative_weight, type(self).__name__)
+            callbacks.append(WeightSchedule(loss, "discrimination", *ends, epochs))
         in_groups = anchors is not None and "discrimination" in weights
         return Phase(
             name,

@@ -23,7 +23,10 @@ from deepcluster_sk.modules._centroids import (
 )
 from deepcluster_sk.modules._exemplars import ExemplarAutoencoder, ExemplarOutput
 from deepcluster_sk.modules._output import LazyOutput
-from deepcluster_sk.modules._pooled import PooledConvAutoencoder
+from deepcluster_sk.modules._pooled import (
+    FullyConvAutoencoder,
+    PooledConvAutoencoder,
+)
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
     StudentTAutoencoder,
@@ -39,6 +42,7 @@ from deepcluster_sk.modules._tensorized import (
     TensorizedOutput,
     build_tensorized_autoencoder,
 )
+from deepcluster_sk.modules._unpooled import UnpooledConvAutoencoder
 
 __all__ = [
     "ARCHITECTURES",
@@ -51,6 +55,7 @@ __all__ = [
     "DivergenceModule",
     "ExemplarAutoencoder",
     "ExemplarOutput",
+    "FullyConvAutoencoder",
     "LazyOutput",
     "MLPAutoencoder",
     "MixedPrecision",
@@ -66,6 +71,7 @@ __all__ = [
     "SubspaceAutoencoder",
     "TensorizedModule",
     "TensorizedOutput",
+    "UnpooledConvAutoencoder",
     "build_autoencoder",
     "build_block_autoencoder",
     "build_spherical_autoencoder",

@@ -9,7 +9,10 @@ from torch.nn import functional
 from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.modules._autoencoders import Autoencoder, build_autoencoder
 from deepcluster_sk.modules._output import LazyOutput
-from deepcluster_sk.modules._pooled import PooledConvAutoencoder
+from deepcluster_sk.modules._pooled import (
+    FullyConvAutoencoder,
+    PooledConvAutoencoder,
+)
 from deepcluster_sk.modules._reorder import reorder
 
 
@@ -128,6 +131,13 @@ class CentroidAutoencoder(StandardizedAutoencoder):
             return self.distances(embedding).argmin(1)
 
 
+# Networks with pooling and the channels of their hidden layers by default.
+POOLED = {
+    "conv": (PooledConvAutoencoder, (16, 32, 32)),
+    "fully-conv": (FullyConvAutoencoder, (6, 8)),
+}
+
+
 class SphericalAutoencoder(CentroidAutoencoder):
     """An autoencoder whose clusters are directions of the embedding.
 
@@ -168,13 +178,15 @@ def build_spherical_autoencoder(
     ----------
     n_clusters : int
         Number k of centres.
-    architecture : {"mlp", "conv"} or callable, default="mlp"
-        "conv" is a :class:`PooledConvAutoencoder`; the others are as for
+    architecture : {"mlp", "conv", "fully-conv"} or callable, default="mlp"
+        "conv" is a :class:`PooledConvAutoencoder`, "fully-conv" a
+        :class:`FullyConvAutoencoder`; the others are as for
         :func:`build_autoencoder`.
     hidden_layer_sizes : sequence of int or None, default=None
-        Widths or channels; None means (16, 32, 32) for "conv".
+        Widths or channels; None means (16, 32, 32) for "conv" and (6, 8) for
+        "fully-conv".
     image_shape : tuple (C, H, W) or None, default=None
-        Needed by "conv".
+        Needed by "conv" and "fully-conv".
     **others : dict
         Other arguments of :func:`build_autoencoder`.
 
@@ -191,12 +203,11 @@ def build_spherical_autoencoder(
     >>> module.direct(torch.randn(5, 4)).shape
     torch.Size([5, 6])
     """
-    if architecture == "conv":
-        sizes = (16, 32, 32) if hidden_layer_sizes is None else hidden_layer_sizes
+    if isinstance(architecture, str) and architecture in POOLED:
+        network, sizes = POOLED[architecture]
+        sizes = sizes if hidden_layer_sizes is None else hidden_layer_sizes
         architecture = partial(
-            PooledConvAutoencoder,
-            hidden_layer_sizes=tuple(sizes),
-            image_shape=image_shape,
+            network, hidden_layer_sizes=tuple(sizes), image_shape=image_shape
         )
     return SphericalAutoencoder(
         n_clusters,

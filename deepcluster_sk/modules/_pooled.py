@@ -1,4 +1,4 @@
-"""A small convolutional autoencoder with pooling, for discriminative clustering."""
+"""Convolutional autoencoders with pooling, for discriminative clustering."""
 
 import itertools
 
@@ -73,6 +73,86 @@ class PooledConvAutoencoder(Autoencoder):
     def decode(self, embedding):
         """Reconstruction of each code, flattened to rows."""
         image = self.from_code(embedding).unflatten(-1, self.code_shape)
+        for side, layer in zip(self.sides, self.up, strict=True):
+            image = layer(interpolate(image, size=side, mode="nearest"))
+        return image.flatten(1)
+
+
+class FullyConvAutoencoder(Autoencoder):
+    """Convolutions and pooling only: the code is a small image of many channels.
+
+    Three layers of convolution, ReLU, batch normalisation and max-pooling; three of
+    nearest-neighbour upsampling and convolution back. The first two layers halve height
+    and width, rounding up; the third pools what is left to ``side`` x ``side`` pixels
+    of ``latent_dim / side²`` channels. ``side`` is the largest that divides so and is
+    no larger than what is left. Without dense layers there are few parameters: 3,262
+    for images of 28 x 28 and a code of 60 with the default channels.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of a row; must be the product of ``image_shape``.
+    latent_dim : int
+        Width of the code.
+    hidden_layer_sizes : sequence of int
+        Channels of the first two convolutions.
+    image_shape : tuple of int (C, H, W)
+        How to read a row as an image.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_layer_sizes`` are not two.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import FullyConvAutoencoder
+    >>> network = FullyConvAutoencoder(784, 60, (6, 8), image_shape=(1, 28, 28))
+    >>> network.code_shape
+    (15, 2, 2)
+    >>> sum(p.numel() for p in network.parameters())
+    3262
+    """
+
+    def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
+        super().__init__()
+        if len(hidden_layer_sizes) != 2:
+            raise ValueError(
+                "architecture='fully-conv' has two hidden layers; got "
+                f"hidden_layer_sizes={tuple(hidden_layer_sizes)}."
+            )
+        self.image_shape = tuple(image_shape)
+        channels, size = self.image_shape[0], self.image_shape[1:]
+        halved = [tuple(-(-side // 2**i) for side in size) for i in range(3)]
+        side = max(s for s in range(1, min(halved[2]) + 1) if latent_dim % s**2 == 0)
+        self.code_shape = (latent_dim // side**2, side, side)
+        first, second = hidden_layer_sizes
+        self.down = nn.Sequential(
+            *_block(channels, first),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *_block(first, second),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *_block(second, self.code_shape[0]),
+            nn.AdaptiveMaxPool2d(side),
+        )
+        self.sides = halved[::-1]
+        self.up = nn.ModuleList(
+            [
+                nn.Sequential(*_block(self.code_shape[0], second)),
+                nn.Sequential(*_block(second, first)),
+                nn.Conv2d(first, channels, 3, padding=1),
+            ]
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def encode(self, x):
+        """Code of each row."""
+        return self.down(x.unflatten(-1, self.image_shape)).flatten(1)
+
+    def decode(self, embedding):
+        """Reconstruction of each code, flattened to rows."""
+        image = embedding.unflatten(-1, self.code_shape)
         for side, layer in zip(self.sides, self.up, strict=True):
             image = layer(interpolate(image, size=side, mode="nearest"))
         return image.flatten(1)

@@ -145,6 +145,33 @@ def anchor_edges(distance, index, fraction, local):
     return anchors.view_as(index)
 
 
+def edges_of_pairs(pairs, n):
+    """The edge list of given pairs.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (p, 2), int64
+        Positions of rows. Pairs may come more than once and in either order; a row with
+        itself is no pair.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    anchors : Tensor of shape (n, m), int64
+        The rows that each row is paired with, -1 for none; m is the most of them.
+    """
+    i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
+    both = np.concatenate([i, j]), np.concatenate([j, i])
+    graph = sparse.csr_array((np.ones(2 * len(i)), both), (n, n))
+    graph.sum_duplicates()
+    degrees = np.diff(graph.indptr)
+    anchors = np.full((n, degrees.max(initial=0)), -1)
+    column = np.arange(graph.nnz) - np.repeat(graph.indptr[:-1], degrees)
+    anchors[np.repeat(np.arange(n), degrees), column] = graph.indices
+    return torch.from_numpy(anchors)
+
+
 def anchor_mask(anchors, n):
     """Symmetric boolean ``(n, n)`` matrix of the pairs of an edge list."""
     rows = torch.arange(len(anchors), device=anchors.device)[:, None]
