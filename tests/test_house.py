@@ -192,7 +192,7 @@ def test_a_method_is_short(path):
 
 
 # The aim is 12 files and 50 changes of file. To be lowered, never raised.
-MOST_FILES, MOST_CHANGES = 34, 137
+MOST_FILES, MOST_CHANGES = 33, 137
 
 
 def test_a_fit_can_be_followed():

@@ -25,7 +25,7 @@ from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
 from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
-from deepcluster_sk.modules._reorder import reorder
+from deepcluster_sk.modules._centroids import reorder
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.

@@ -376,9 +376,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     def _anchors(self, run):
         """Anchors of all rows, as an edge list; None where each batch has its own."""
         x = run.rows.X
-        if self.anchors == "batch":
-            return None
         if isinstance(self.anchors, str):
+            if self.anchors == "batch":
+                return None
             return self._edges(x, local=True, copies=run.moved_copies())
         pairs = given_anchors(self.anchors, len(x), type(self).__name__)
         return edges_of_pairs(pairs, len(x)).to(x.device)

@@ -13,7 +13,21 @@ from deepcluster_sk.modules._pooled import (
     FullyConvAutoencoder,
     PooledConvAutoencoder,
 )
-from deepcluster_sk.modules._reorder import reorder
+
+
+@torch.no_grad()
+def reorder(order, *tensors):
+    """Put the first axis of tensors in an order, in place.
+
+    Parameters
+    ----------
+    order : Tensor of shape (k,), int64
+        Position j gets what ``order[j]`` had.
+    *tensors : Tensors of shape (k, ...)
+        Parameters or buffers.
+    """
+    for tensor in tensors:
+        tensor.copy_(tensor[order.to(tensor.device)])
 
 
 class StandardizedAutoencoder(Autoencoder):

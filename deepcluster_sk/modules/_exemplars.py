@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcluster_sk.losses import softmax_assignment
-from deepcluster_sk.modules._centroids import CentroidAutoencoder
-from deepcluster_sk.modules._reorder import reorder
+from deepcluster_sk.modules._centroids import CentroidAutoencoder, reorder
 
 
 def draw_glorot(module):

@@ -12,8 +12,8 @@ from deepcluster_sk.modules._blocks import (
 from deepcluster_sk.modules._centroids import (
     CentroidAutoencoder,
     StandardizedAutoencoder,
+    reorder,
 )
-from deepcluster_sk.modules._reorder import reorder
 
 
 class StudentTAutoencoder(CentroidAutoencoder):

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from deepcluster_sk.modules._centroids import CentroidAutoencoder
-from deepcluster_sk.modules._reorder import reorder
+from deepcluster_sk.modules._centroids import CentroidAutoencoder, reorder
 
 
 def unit_norm(z):

@@ -13,7 +13,7 @@ from deepcluster_sk.modules._autoencoders import (
     AutoencoderOutput,
     build_autoencoder,
 )
-from deepcluster_sk.modules._reorder import reorder
+from deepcluster_sk.modules._centroids import reorder
 
 
 class StackedProjection(nn.Module):
