@@ -197,6 +197,31 @@ def test_an_embedding_follows_from_its_seed_alone():
     )
 
 
+def test_an_epoch_of_an_embedding_is_that_of_a_loop():
+    _, S = graph()
+    start = np.random.RandomState(0).normal(size=(120, 3)).astype(np.float32)
+    edges = sparse.triu(S).tocoo()
+    generator = torch.Generator().manual_seed(5)
+    share = torch.from_numpy(edges.data).float()
+    drawn = (torch.rand(len(share), generator=generator) < share / share.max()).numpy()
+    pairs = list(zip(*(c[drawn].tolist() for c in edges.coords), strict=True))
+    ends = [i for i, _ in pairs] + [j for _, j in pairs]
+    others = torch.randint(120, (5 * len(ends),), generator=generator).tolist()
+    step = np.zeros((120, 3))
+    for i, j in pairs:
+        apart = (start[i] - start[j]).astype(float)
+        pull = np.clip(2 * apart / (1 + apart @ apart), -4, 4)
+        step[i] -= pull
+        step[j] += pull
+    for i, j in zip(5 * ends, others, strict=True):
+        apart = (start[i] - start[j]).astype(float)
+        squared = apart @ apart
+        step[i] += np.clip(2 * apart / ((0.001 + squared) * (1 + squared)), -4, 4)
+    np.testing.assert_allclose(
+        neighbor_embedding(S, start, 1, 5), start + np.clip(step, -4, 4), atol=1e-3
+    )
+
+
 @pytest.mark.parametrize("n", [60, 600])  # all eigenvectors, and some
 def test_spectral_coordinates_are_eigenvectors(n):
     _, S = graph(n, k=1)

@@ -7,6 +7,8 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
+from deepcluster_sk._threads import threads_for
+
 # Graphs of at most so many nodes have all their eigenvectors computed.
 DENSE_NODES = 400
 # Largest coordinate of the start: UMAP's, whose gradients suit such distances.
@@ -112,18 +114,22 @@ def neighbor_embedding(S, start, n_epochs, seed):
     share = share / share.max() if len(share) else share
     y = torch.from_numpy(np.array(start, dtype=np.float32))
     n, generator = len(y), torch.Generator().manual_seed(int(seed))
-    for epoch in range(n_epochs):
-        drawn = torch.rand(len(share), generator=generator) < share
-        a, b = i[drawn], j[drawn]
-        apart = y[a] - y[b]
-        pull = 2 * apart / (1 + apart.square().sum(1, keepdim=True))
-        pull = pull.clamp_(-LARGEST_STEP, LARGEST_STEP)
-        step = torch.zeros_like(y).index_add_(0, a, -pull).index_add_(0, b, pull)
-        ends = torch.cat([a, b]).repeat(N_REPELLED)
-        others = torch.randint(n, (len(ends),), generator=generator)
-        apart = y[ends] - y[others]
-        squared = apart.square().sum(1, keepdim=True)
-        push = 2 * apart / ((0.001 + squared) * (1 + squared))
-        step.index_add_(0, ends, push.clamp_(-LARGEST_STEP, LARGEST_STEP))
-        y += (1 - epoch / n_epochs) * step.clamp_(-LARGEST_STEP, LARGEST_STEP)
+    with threads_for(N_REPELLED * len(share) * y.shape[1]):
+        for epoch in range(n_epochs):
+            drawn = torch.rand(len(share), generator=generator) < share
+            a, b = i[drawn], j[drawn]
+            m, ends = len(a), torch.cat([a, b])
+            own = y.index_select(0, ends)
+            others = torch.randint(n, (N_REPELLED * 2 * m,), generator=generator)
+            apart = own - y.index_select(0, others).view(N_REPELLED, 2 * m, -1)
+            squared = (apart * apart).sum(2, keepdim=True)
+            push = apart.mul_(2).div_((0.001 + squared).mul_(1 + squared))
+            move = push.clamp_(-LARGEST_STEP, LARGEST_STEP).sum(0)
+            apart = own[:m] - own[m:]
+            pull = 2 * apart / (1 + apart.square().sum(1, keepdim=True))
+            pull.clamp_(-LARGEST_STEP, LARGEST_STEP)
+            move[:m] -= pull
+            move[m:] += pull
+            step = torch.zeros_like(y).index_add_(0, ends, move)
+            y += (1 - epoch / n_epochs) * step.clamp_(-LARGEST_STEP, LARGEST_STEP)
     return y.numpy()
