@@ -10,8 +10,18 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from skorch.callbacks import Callback
 
-from deepcluster_sk import DCN, DDC, DEC, IDEC, PCX, recipes
+from deepcluster_sk import (
+    DCN,
+    DDC,
+    DEC,
+    IDEC,
+    PCX,
+    DiscriminativeClustering,
+    TensorizedAutoencoder,
+    recipes,
+)
 from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.modules import FullyConvAutoencoder
 
 IMAGE = (1, 20, 20)
 D = 30
@@ -82,6 +92,37 @@ EXEMPLARS = {
 }
 INTEGRATED = [*PERCEPTRON, (10, 20)]
 VECTORS = [(512, D), (512, 512), (256, 512), (100, 256), (3, 100)]
+
+DISCRIMINATIVE = {
+    "architecture": "fully-conv",
+    "anchors": "batch",
+    "n_neighbors": 2,  # fewer than clusters
+    "alpha": 0.1,
+    "reconstruction_weight": 0.001,
+    "discriminative_weight": 1,
+    "between_weight": 1,
+    "within_weight": 0.3,
+    "latent_dim": 60,
+    "pretrain_epochs": 50,
+    "batch_size": 1000,
+    "optimizer": "adam",
+}
+STAGES = ["pretrain", "stage I", "stage II"]
+TENSORIZED = {
+    "latent_dim": 1,
+    "hidden_layer_sizes": (),
+    "code_penalty": -0.1,
+    "solver": "gradient",
+    "assignment": "lloyd",
+    "init": "k-means++",
+    "pretrain_epochs": 0,
+    "max_epochs": 100,
+    "lr": 1e-2,
+    "optimizer": "adam",
+    "n_init": 1,
+    "tol": 0,
+    "noise_std": 0,
+}
 
 TABLE = {
     "dec": Recipe(DEC, {}, EMBEDDED | DENOISING, PERCEPTRON, LAYERWISE),
@@ -168,6 +209,42 @@ TABLE = {
         [*BLOCKS, (100, 32), (3, 100)],
         ["cluster"],
     ),
+    "discriminative_mnist": Recipe(
+        DiscriminativeClustering,
+        {"image_shape": IMAGE},
+        DISCRIMINATIVE,
+        [(6, 1, 3, 3), (8, 6, 3, 3), (15, 8, 3, 3)],
+        STAGES,
+    ),
+    "discriminative_coil": Recipe(
+        DiscriminativeClustering,
+        {"image_shape": IMAGE},
+        DISCRIMINATIVE
+        | {"latent_dim": 150, "batch_size": 500, "discriminative_weight": (4, 1)},
+        [(14, 1, 3, 3), (19, 14, 3, 3), (6, 19, 3, 3)],
+        STAGES,
+    ),
+    "tae_linear": Recipe(
+        TensorizedAutoencoder,
+        {},
+        TENSORIZED | {"code_layer": "linear"},
+        [],  # stacked: see below
+        ["tensorized"],
+    ),
+    "tae_mlp": Recipe(
+        TensorizedAutoencoder,
+        {"latent_dim": 4},
+        TENSORIZED | {"code_layer": "relu", "latent_dim": 4},
+        [],
+        ["tensorized"],
+    ),
+    "tae_conv": Recipe(
+        TensorizedAutoencoder,
+        {"image_shape": IMAGE},
+        TENSORIZED | {"latent_dim": 10, "hidden_layer_sizes": None},
+        [],
+        ["tensorized"],
+    ),
     "pcx": Recipe(PCX, {}, EXEMPLARS, INTEGRATED, ["exemplars"]),
     "pcx_div": Recipe(PCX, {}, EXEMPLARS, INTEGRATED, ["exemplars"]),
     "pcx_imba": Recipe(
@@ -182,6 +259,7 @@ TABLE = {
 SHORT = {
     "pretrain_epochs": 2,
     "max_epochs": 2,
+    "stage_one_epochs": 1,
     "n_init": 1,
     "random_state": 0,
     "device": "cpu",
@@ -325,3 +403,53 @@ def test_pcx_starts_in_the_code_as_it_was_drawn():
     (scale, unit), _ = spy  # of the burn-in and of what follows
     assert scale == 1
     assert (unit[:, 10:] != 0).all()  # the centroids count from the first step
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("tae_linear", [(D, 1), (1, D)]),
+        ("tae_mlp", [(D, 4), (4, D)]),
+        (
+            "tae_conv",
+            [
+                (4, 1, 5, 5),
+                (8, 4, 5, 5),
+                (10, 8 * 12 * 12),
+                (400, 10),
+                (10 * 12 * 12, 400),
+                (10, 4, 5, 5),
+                (4, 1, 5, 5),
+            ],
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_tensorized_recipes_have_the_published_networks(name, shapes):
+    model = short(name).fit(data(name))
+    # Three of each, side by side; of each layer the weights, and no others but biases.
+    weights = [p.shape for p in model.module_.stack.parameters() if p.ndim > 2]
+    assert weights == [(3, *shape) for shape in shapes]
+    biases = sum(p.ndim == 2 for p in model.module_.stack.parameters())
+    assert biases == (len(shapes) if name == "tae_conv" else 0)
+    assert len(model.history_) == 2  # one step of the whole data each
+
+
+def test_the_weight_of_the_pairs_falls_on_coil_and_codes_widen_with_clusters():
+    assert recipes.discriminative_coil(20).latent_dim == 150
+    of_hundred = recipes.discriminative_coil(100, image_shape=(3, 32, 32))
+    assert (of_hundred.latent_dim, of_hundred.batch_size) == (500, 1000)
+    assert recipes.discriminative_mnist(10).n_neighbors == 9
+    for model, paper in (
+        (recipes.discriminative_mnist(10), 3200),
+        (recipes.discriminative_coil(20), 7500),
+        (of_hundred, 12500),
+    ):
+        network = FullyConvAutoencoder(
+            int(np.prod(model.image_shape)),
+            model.latent_dim,
+            model.hidden_layer_sizes,
+            model.image_shape,
+        )
+        count = sum(p.numel() for p in network.parameters())
+        assert abs(count - paper) < 0.03 * paper
