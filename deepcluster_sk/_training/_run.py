@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import nn
@@ -135,6 +136,11 @@ class Run:
         """Drop what need not travel back from another process."""
         self.rows = self.y = None
         self.callbacks = ()
+
+    def generator(self):
+        """A new source of random numbers on the device, for noise in a criterion."""
+        seed = self.random_state.randint(np.iinfo(np.int32).max)
+        return torch.Generator(self.rows.device).manual_seed(seed)
 
     def sample(self, n_rows):
         """The same run, seen on some of its rows, drawn at random.

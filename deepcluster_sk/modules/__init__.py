@@ -25,6 +25,7 @@ from deepcluster_sk.modules._output import LazyOutput
 from deepcluster_sk.modules._pooled import PooledConvAutoencoder
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
+    SoftmaxAutoencoder,
     StudentTAutoencoder,
     build_block_autoencoder,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "MixedPrecision",
     "NormalizedMLPAutoencoder",
     "PooledConvAutoencoder",
+    "SoftmaxAutoencoder",
     "SphericalAutoencoder",
     "StackedMLP",
     "StackedModule",
