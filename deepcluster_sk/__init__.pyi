@@ -19,6 +19,7 @@ from ._version import __version__ as __version__
 from .cluster import DCN as DCN
 from .cluster import DDC as DDC
 from .cluster import DEC as DEC
+from .cluster import DEPICT as DEPICT
 from .cluster import IDEC as IDEC
 from .cluster import PCX as PCX
 from .cluster import Autoencoder as Autoencoder

@@ -5,6 +5,7 @@ from .ddc import DDC as DDC
 from .dec import DEC as DEC
 from .dec import IDEC as IDEC
 from .deep_subspace import DeepSubspaceClustering as DeepSubspaceClustering
+from .depict import DEPICT as DEPICT
 from .dictionary import DeepDictionaryClustering as DeepDictionaryClustering
 from .discriminative import DiscriminativeClustering as DiscriminativeClustering
 from .pcx import PCX as PCX

@@ -96,9 +96,6 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         self_training = _SelfTraining(
             len(run.rows), self.n_clusters, self._clustering_weight()
         )
-        refresh = RefreshTarget(
-            run, self_training, target_distribution, self.update_interval, self.tol
-        )
         yield Phase(
             "cluster",
             CombinedCriterion(
@@ -106,7 +103,15 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
             ),
             self.max_epochs,
             lr=first.lr,
-            callbacks=[refresh],
+            callbacks=[
+                RefreshTarget(
+                    run,
+                    self_training,
+                    target_distribution,
+                    self.update_interval,
+                    self.tol,
+                )
+            ],
             warm_up=self._warm_up,
         )
 

@@ -64,7 +64,8 @@ def layerwise_error(decoded, clean):
     >>> layerwise_error(zeros, [torch.ones(2, 3), torch.full((2, 1, 4, 4), 2.0)])
     tensor(5.)
     """
-    return sum(map(mean_squared_error, decoded, clean, strict=True))
+    pairs = zip(decoded, clean, strict=True)
+    return sum(mean_squared_error(made, layer) for made, layer in pairs)
 
 
 def construction_loss(reconstruction, x, decoded_centers, labels):

@@ -112,6 +112,8 @@ class _SoftmaxHead:
             The rows of the cluster to split, all assigned to it.
         """
         mean = embedding.mean(0)
+        if not mean.isfinite().all():
+            return  # training has diverged, as its loss will say
         _, spread, directions = torch.linalg.svd(embedding - mean, full_matrices=False)
         scale = (spread[0] / len(embedding) ** 0.5).clamp_min(1e-6)
         weight = directions[0] / scale
