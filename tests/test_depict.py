@@ -36,11 +36,14 @@ def numpy_assignment(embedding, module):
     return p / p.sum(1, keepdims=True)
 
 
-def numpy_target(p):
+def numpy_target(p, kind):
     q = np.zeros_like(p)
     for i in range(len(p)):
         for k in range(p.shape[1]):
-            q[i, k] = p[i, k] / sum(p[:, k]) ** 0.5
+            if kind == "balanced":
+                q[i, k] = p[i, k] / sum(p[:, k]) ** 0.5
+            else:
+                q[i, k] = p[i, k] ** 2 / sum(p[:, k])
         q[i] /= sum(q[i])
     return q
 
@@ -66,13 +69,14 @@ class Spy(Callback):
         self.found.append((target, numpy_assignment(code, net.module_)))
 
 
-def test_target_is_the_balanced_one_of_the_whole_data(X):
+@pytest.mark.parametrize("kind", ["balanced", "sharpened"])
+def test_target_is_that_of_the_whole_data(kind, X):
     # More batches than one, so a target by batch would differ.
     spy = Spy()
-    DEPICT(3, **SMALL, batch_size=16, tol=0, callbacks=[spy]).fit(X)
+    DEPICT(3, **SMALL, target=kind, batch_size=16, tol=0, callbacks=[spy]).fit(X)
     assert len(spy.found) == 1 + SMALL["max_epochs"]
     for target, assignment in spy.found:
-        np.testing.assert_allclose(target, numpy_target(assignment), atol=1e-5)
+        np.testing.assert_allclose(target, numpy_target(assignment, kind), atol=1e-5)
         np.testing.assert_allclose(target.sum(1), 1, atol=1e-6)
 
 
@@ -138,8 +142,9 @@ def test_softmax_starts_as_the_posterior_of_equal_gaussians(X):
     np.testing.assert_allclose(spy.found[0][1], expected, atol=1e-4)
 
 
-def test_labels_centers_and_score_come_from_the_predict_path(X):
-    model = DEPICT(3, **SMALL, reconstruction_weight=0.3).fit(X)
+@pytest.mark.parametrize("kind", ["balanced", "sharpened"])
+def test_labels_centers_and_score_come_from_the_predict_path(kind, X):
+    model = DEPICT(3, **SMALL, target=kind, reconstruction_weight=0.3).fit(X)
     p = model.predict_proba(X).astype(float)
     np.testing.assert_array_equal(model.labels_, p.argmax(1))
     code = model.transform(X)
@@ -161,7 +166,7 @@ def test_labels_centers_and_score_come_from_the_predict_path(X):
             hidden = hidden if layer == 4 else hidden.relu()
             errors.append(float((hidden - block).square().mean()))
     p = expected
-    cross = -(numpy_target(p) * np.log(p)).sum(1).mean()
+    cross = -(numpy_target(p, kind) * np.log(p)).sum(1).mean()
     assert model.objective_ == pytest.approx(cross + 0.3 * sum(errors), rel=1e-4)
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
@@ -16,8 +16,14 @@ from deepcluster_sk.initialization import (
     FIRST_CLUSTERS_CONSTRAINTS,
     first_clusters,
 )
-from deepcluster_sk.losses import balanced_target, layerwise_error
+from deepcluster_sk.losses import (
+    balanced_target,
+    layerwise_error,
+    target_distribution,
+)
 from deepcluster_sk.modules import SoftmaxAutoencoder
+
+TARGETS = {"sharpened": target_distribution, "balanced": balanced_target}
 
 
 class _NoisyAssignment(Criterion):
@@ -66,9 +72,9 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
     """DEPICT: soft assignments that noise in every layer must not change.
 
     A softmax on the code of an autoencoder assigns rows to clusters. The network sees
-    rows through an encoder with dropout and learns the assignments of the encoder
-    without it, made a little more equal in size, and the decoder learns to restore what
-    the layers of the encoder hold without noise [1]_.
+    rows through an encoder with dropout and learns targets that are made of the
+    assignments without it, and the decoder learns to restore what the layers of the
+    encoder hold without noise [1]_.
 
     Parameters
     ----------
@@ -93,6 +99,11 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+    target : {"sharpened", "balanced"}, default="sharpened"
+        What is made of the assignments p without noise. "sharpened":
+        ``p_ik^2 / sum_i p_ik``, as in DEC and in the authors' code. "balanced":
+        ``p_ik / (sum_i p_ik)^(1/2)``, as in the paper, which makes clusters more equal
+        in size but no assignment surer. Both are normalised.
     dropout_rate : float, default=0.1
         Share of the inputs of each layer of the encoder that are dropped at random
         while clustering, in [0, 1).
@@ -207,9 +218,14 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
     each averaged over the elements of its layer (``losses.layerwise_error``). The
     input's is relative to the mean square of X minus its medians. Gradients reach the
     layers without noise too, as in the authors' code. The target q is computed from
-    all rows every ``update_interval`` epochs by Eq. 6 of [1]_,
-    ``q_ik ~ p_ik / (sum_i p_ik)^(1/2)`` (``losses.balanced_target``). The
-    authors' published code has that line too, but runs with the target of DEC.
+    all rows every ``update_interval`` epochs.
+
+    Eq. 6 of [1]_ is the target "balanced" (``losses.balanced_target``); the authors'
+    published code has that line too, but runs with "sharpened"
+    (``losses.target_distribution``). The difference matters where assignments are not
+    sure from the start, as after ``pretraining="end-to-end"``: noise makes them less
+    sure, "balanced" has nothing against that, and in the end all rows are shared by all
+    clusters.
 
     The softmax starts as the posterior of equally likely Gaussians around the first
     centres, whose common variance is that of the codes; the authors train it to give
@@ -250,6 +266,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
         **FIRST_CLUSTERS_CONSTRAINTS,
+        "target": [StrOptions(set(TARGETS))],
         "dropout_rate": [Interval(numbers.Real, 0, 1, closed="left")],
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -265,6 +282,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         architecture="mlp",
         image_shape=None,
         augmentation=None,
+        target="sharpened",
         dropout_rate=0.1,
         reconstruction_weight=1.0,
         pretraining="neighbors",
@@ -293,6 +311,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         self.architecture = architecture
         self.image_shape = image_shape
         self.augmentation = augmentation
+        self.target = target
         self.dropout_rate = dropout_rate
         self.reconstruction_weight = reconstruction_weight
         self.pretraining = pretraining
@@ -334,7 +353,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
             self.reconstruction_weight,
         )
         refresh = RefreshTarget(
-            run, loss, balanced_target, self.update_interval, self.tol
+            run, loss, TARGETS[self.target], self.update_interval, self.tol
         )
         yield Phase(
             "cluster",
@@ -353,7 +372,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         module = fitted.module_
         log_assignment, error = fitted.apply(partial(_row_terms, module), X)
         log_assignment = log_assignment.double()
-        target = balanced_target(log_assignment.exp())
+        target = TARGETS[self.target](log_assignment.exp())
         cross = -(target * log_assignment).sum(1).mean()
         return float(cross + self.reconstruction_weight * error.double().mean())
 

@@ -134,9 +134,9 @@ def balanced_target(assignment):
     >>> import torch
     >>> from deepcluster_sk.losses import balanced_target
     >>> balanced_target(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.7, 0.3]]))
-    tensor([[0.7714, 0.2286],
-            [0.7714, 0.2286],
-            [0.4667, 0.5333]])
+    tensor([[0.8010, 0.1990],
+            [0.8010, 0.1990],
+            [0.5106, 0.4894]])
     """
     tiny = torch.finfo(assignment.dtype).tiny
     weight = assignment / assignment.sum(0).clamp_min(tiny).sqrt()
