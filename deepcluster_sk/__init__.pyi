@@ -28,6 +28,7 @@ from .cluster import DeepDictionaryClustering as DeepDictionaryClustering
 from .cluster import DeepSubspaceClustering as DeepSubspaceClustering
 from .cluster import DeepTransformClustering as DeepTransformClustering
 from .cluster import DiscriminativeClustering as DiscriminativeClustering
+from .cluster import DynAE as DynAE
 from .cluster import SparseSubspaceClustering as SparseSubspaceClustering
 from .cluster import TensorizedAutoencoder as TensorizedAutoencoder
 from .persistence import load as load

@@ -13,6 +13,7 @@ from deepcluster_sk import (
     DeepSubspaceClustering,
     DeepTransformClustering,
     DiscriminativeClustering,
+    DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
 )
@@ -43,7 +44,11 @@ SMALL = {
     "DEC-layerwise": DEC(**TINY, pretraining="layerwise"),
     "DEC-naive": DEC(**TINY, companion="naive"),
     "DEPICT": DEPICT(**TINY),
-    "DEPICT-end-to-end": DEPICT(**TINY, pretraining="end-to-end", init="k-means"),
+    "DEPICT-end-to-end": DEPICT(
+        **TINY, pretraining="end-to-end", init="k-means", target="balanced"
+    ),
+    "DynAE": DynAE(**TINY),
+    "DynAE-end-to-end": DynAE(**TINY, pretraining="end-to-end", init="k-means"),
     "IDEC": IDEC(**TINY),
     "PCX": PCX(**TINY, burn_in_epochs=2),
     "PCX-imbalanced": PCX(
@@ -138,6 +143,7 @@ DEFAULT = {
     "DDC()": DDC(),
     "DEC()": DEC(),
     "DEPICT()": DEPICT(),
+    "DynAE()": DynAE(),
     "IDEC()": IDEC(),
     "PCX()": PCX(),
     "DiscriminativeClustering()": DiscriminativeClustering(),
