@@ -20,6 +20,7 @@ from ._version import __version__ as __version__
 from .cluster import DCN as DCN
 from .cluster import DDC as DDC
 from .cluster import DEC as DEC
+from .cluster import DEPICT as DEPICT
 from .cluster import IDEC as IDEC
 from .cluster import PCX as PCX
 from .cluster import Autoencoder as Autoencoder
@@ -28,6 +29,7 @@ from .cluster import DeepDictionaryClustering as DeepDictionaryClustering
 from .cluster import DeepSubspaceClustering as DeepSubspaceClustering
 from .cluster import DeepTransformClustering as DeepTransformClustering
 from .cluster import DiscriminativeClustering as DiscriminativeClustering
+from .cluster import DynAE as DynAE
 from .cluster import SparseSubspaceClustering as SparseSubspaceClustering
 from .cluster import TensorizedAutoencoder as TensorizedAutoencoder
 from .persistence import load as load

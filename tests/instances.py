@@ -4,6 +4,7 @@ from deepcluster_sk import (
     DCN,
     DDC,
     DEC,
+    DEPICT,
     IDEC,
     PCX,
     Autoencoder,
@@ -12,6 +13,7 @@ from deepcluster_sk import (
     DeepSubspaceClustering,
     DeepTransformClustering,
     DiscriminativeClustering,
+    DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
 )
@@ -44,6 +46,12 @@ SMALL = {
     "DEC-published": DEC(
         **TINY, pretraining="end-to-end", init="k-means", whiten=False
     ),
+    "DEPICT": DEPICT(**TINY),
+    "DEPICT-end-to-end": DEPICT(
+        **TINY, pretraining="end-to-end", init="k-means", target="balanced"
+    ),
+    "DynAE": DynAE(**TINY),
+    "DynAE-end-to-end": DynAE(**TINY, pretraining="end-to-end", init="k-means"),
     "IDEC": IDEC(**TINY),
     "PCX": PCX(**TINY, burn_in_epochs=2),
     "PCX-imbalanced": PCX(
@@ -140,6 +148,8 @@ DEFAULT = {
     "DCN()": DCN(),
     "DDC()": DDC(),
     "DEC()": DEC(),
+    "DEPICT()": DEPICT(),
+    "DynAE()": DynAE(),
     "IDEC()": IDEC(),
     "PCX()": PCX(),
     "DiscriminativeClustering()": DiscriminativeClustering(),

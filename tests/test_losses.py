@@ -52,6 +52,14 @@ def loop_target(q):
     return p
 
 
+def loop_balanced_target(p):
+    q = np.zeros_like(p)
+    for i in range(len(p)):
+        weights = [p[i, j] / np.sqrt(sum(p[:, j])) for j in range(p.shape[1])]
+        q[i] = np.array(weights) / sum(weights)
+    return q
+
+
 def loop_kl(p, q):
     total = 0
     for i, j in np.ndindex(p.shape):
@@ -151,6 +159,23 @@ def loop_mean_squared(r, x):
     return sum((a - b) ** 2 for a, b in zip(r.ravel(), x.ravel(), strict=True)) / x.size
 
 
+def loop_layerwise(first, second, x, h):
+    total = 0
+    for i in range(len(x)):
+        for made, clean in ((first, x), (second, h)):
+            errors = (made[i] - clean[i]).ravel() ** 2
+            total += sum(errors) / errors.size
+    return total / len(x)
+
+
+def loop_construction(r, x, centers):
+    total = 0
+    for i, label in enumerate([0, -1, 1, 3, -1, 3, 3]):
+        target = x[i] if label == -1 else centers[label]
+        total += np.sum((r[i] - target) ** 2) / x.shape[1]
+    return total / len(x)
+
+
 def loop_tensorized(z, r, x, code_penalty):
     cost = np.zeros((len(x), len(z)))
     for i, j in np.ndindex(cost.shape):
@@ -191,6 +216,7 @@ CASES = {
         (_double(N, D), _double(K, D, seed=1)),
     ),
     "target": (losses.target_distribution, loop_target, (_assignment(),)),
+    "balanced": (losses.balanced_target, loop_balanced_target, (_assignment(),)),
     "kl": (losses.kl_divergence, loop_kl, (_assignment(), _assignment(seed=1))),
     "cauchy_schwarz": (
         losses.cauchy_schwarz_loss,
@@ -252,6 +278,23 @@ CASES = {
         loop_mean_squared,
         (_double(N, D), _double(N, D, seed=1)),
     ),
+    "layerwise": (
+        lambda a, b, x, h: losses.layerwise_error([a, b], [x, h]),
+        loop_layerwise,
+        (
+            _double(N, D),
+            _double(N, 2, 3, 2, seed=1),
+            _double(N, D, seed=2),
+            _double(N, 2, 3, 2, seed=3),
+        ),
+    ),
+    "construction": (
+        lambda r, x, mu: losses.construction_loss(
+            r, x, mu, torch.tensor([0, -1, 1, 3, -1, 3, 3])
+        ),
+        loop_construction,
+        (_double(N, D), _double(N, D, seed=1), _double(K, D, seed=2)),
+    ),
     "tensorized": (
         lambda z, r, x: losses.tensorized_cost(z, r, x, code_penalty=-0.3),
         lambda z, r, x: loop_tensorized(z, r, x, -0.3),
@@ -309,7 +352,7 @@ def test_permuting_centroids_permutes_assignments(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["student_t", "softmax", "target"], ids=lambda name: name
+    "name", ["student_t", "softmax", "target", "balanced"], ids=lambda name: name
 )
 def test_assignments_are_distributions(name):
     assign, _, inputs = CASES[name]
@@ -361,6 +404,35 @@ def test_target_distribution_sharpens():
     # On balanced clusters the largest entry of every row grows.
     q = torch.tensor([[0.6, 0.4], [0.4, 0.6]])
     assert (losses.target_distribution(q).amax(1) > q.amax(1)).all()
+
+
+def balance_objective(q, p):
+    """KL(q || p) of the rows, and of the sizes of clusters from equal ones."""
+    share = q.mean(0)
+    return losses.kl_divergence(q, p) + (share * (share * p.shape[1]).log()).sum()
+
+
+def test_balanced_target_minimises_its_objective_where_all_rows_are_alike():
+    p = _assignment(1).expand(N, K)
+    best = losses.balanced_target(p)
+    least = balance_objective(best, p)
+    for seed in range(20):
+        other = torch.softmax(best[:1].log() + 0.1 * _double(1, K, seed=seed), 1)
+        assert balance_objective(other.expand(N, K), p) > least
+
+
+def test_balanced_target_lowers_its_objective_and_makes_clusters_more_equal():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, K, dtype=torch.float64, generator=generator)
+    p = torch.softmax(logits + torch.tensor([2.0, 1.0, 0.0, -1.0]), 1)
+    q = losses.balanced_target(p)
+    assert balance_objective(q, p) < balance_objective(p, p)
+    sizes = q.mean(0)
+    assert (sizes.argsort() == p.mean(0).argsort()).all()
+    assert sizes.max() / sizes.min() < 0.7 * p.mean(0).max() / p.mean(0).min()
+    # Of clusters of equal size it changes nothing.
+    even = torch.cat([p.roll(shift, 1) for shift in range(K)])
+    torch.testing.assert_close(losses.balanced_target(even), even)
 
 
 def test_kl_divergence_vanishes_only_at_equality():
@@ -474,9 +546,10 @@ def _value_and_gradients(loss, *inputs):
 
 def test_empty_cluster_in_the_targets():
     q = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0]])
-    p = losses.target_distribution(q)
-    torch.testing.assert_close(p[:, :2], losses.target_distribution(q[:, :2]))
-    assert (p[:, 2] == 0).all()
+    for target in (losses.balanced_target, losses.target_distribution):
+        p = target(q)
+        torch.testing.assert_close(p[:, :2], target(q[:, :2]))
+        assert (p[:, 2] == 0).all()
     value, _ = _value_and_gradients(losses.kl_divergence, p, q)
     torch.testing.assert_close(value, losses.kl_divergence(p[:, :2], q[:, :2]))
     _value_and_gradients(lambda q: losses.target_distribution(q).square().sum(), q)

@@ -25,6 +25,7 @@ def test_conv_autoencoder_returns_the_shape_it_was_given(image_shape, channels):
 
 
 def test_mlp_has_linear_code_and_output():
+    torch.manual_seed(0)
     network = MLPAutoencoder(5, 2, (7, 3))
     widths = [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
     assert widths == [7, 3, 2, 3, 7, 5]
@@ -143,3 +144,60 @@ def test_coordinates_of_the_code_can_be_changed_again_and_again(architecture):
     torch.testing.assert_close(
         module.decode(code), reconstruction, rtol=1e-4, atol=1e-4
     )
+
+
+class Staged(nn.Module):
+    """A user's network that declares what it is made of."""
+
+    def __init__(self, n_features, latent_dim):
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(n_features, 5), nn.Tanh())
+        self.second = nn.Linear(5, latent_dim)
+        self.third = nn.Sequential(nn.Linear(latent_dim, 5), nn.Tanh())
+        self.last = nn.Linear(5, n_features)
+        self.stages = ((self.first, self.last), (self.second, self.third))
+
+    def encode(self, x):
+        return self.second(self.first(x))
+
+    def decode(self, embedding):
+        return self.last(self.third(embedding))
+
+
+class Whole(Staged):
+    """The same network, which declares nothing."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        del self.stages
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["mlp", "conv", Staged, Whole])
+def test_passes_through_the_stages_are_those_of_encode_and_decode(
+    architecture, precision
+):
+    torch.manual_seed(0)
+    sizes = {"hidden_layer_sizes": (4, 5), "image_shape": (1, 5, 7)}
+    network = build_autoencoder(35, 3, architecture, **sizes, precision=precision)
+    change = torch.randn(3, 3, dtype=torch.double)
+    network.rebase(change[0], change, change.inverse())
+    x = torch.randn(6, 35)
+    seen = []
+
+    def note(values):
+        seen.append(values)
+        return values
+
+    code, blocks = network.encode_with_blocks(x)
+    torch.testing.assert_close(network.encode_corrupted(x, note), code)
+    torch.testing.assert_close(network.encode(x), code)
+    # What each stage sees without noise, and what the decoder makes of that.
+    decoded = network.decode_with_blocks(code)
+    assert len(seen) == len(decoded) == max(len(network.stages), 1)
+    torch.testing.assert_close(decoded[0], network.decode(code))
+    for clean, value, made in zip([x, *blocks[:-1]], seen, decoded, strict=True):
+        torch.testing.assert_close(clean, value.float())
+        assert made.shape == clean.shape
+    zeroed = network.encode_corrupted(x, torch.zeros_like)
+    torch.testing.assert_close(zeroed, zeroed[:1].expand_as(zeroed))

@@ -288,3 +288,62 @@ class Progress(Callback):
         """Say why the phase ended, and close it."""
         self.bar_.show(net.history[-1, "train_loss"], net.stop_reason_)
         self.bar_.close()
+
+
+class RefreshTarget(Callback):
+    """Recompute the target from the whole data every few epochs; stop when it is still.
+
+    Parameters
+    ----------
+    run : Run
+        The training run. Its module has ``assign`` and ``reseed_clusters``.
+    criterion : Criterion
+        Its ``target``, of shape (n, k), is filled in.
+    target_of : callable
+        ``target_of(assignment)`` is the target that soft assignments make.
+    every : int
+        Number of epochs between refreshes.
+    tol : float
+        Training stops when a smaller share of the labels changes.
+    """
+
+    def __init__(self, run, criterion, target_of, every, tol):
+        self.run = run
+        self.criterion = criterion
+        self.target_of = target_of
+        self.every = every
+        self.tol = tol
+
+    def on_train_begin(self, net, **kwargs):
+        """Make the first target."""
+        self.labels_ = None
+        self._refresh(net)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Make the next one when it is due."""
+        if len(net.history) % self.every:
+            return
+        before = self.labels_
+        self._refresh(net)
+        change = float((self.labels_ != before).double().mean())
+        net.history.record("label_change", change)
+        if change < self.tol:
+            raise StopTraining("tol")
+
+    def _refresh(self, net):
+        module = net.module_
+
+        def assigned(x):
+            output = module(x)  # once: it is the encoder's result that is kept
+            return output.embedding, output.assignment
+
+        embedding, assignment = self.run.apply(assigned)
+        sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
+        empty = (sizes == 0).nonzero().flatten()
+        if len(empty):
+            module.reseed_clusters(empty, embedding, assignment)
+            self.run.n_reseeded += len(empty)
+            with torch.no_grad():
+                assignment = module.assign(embedding)
+        self.labels_ = assignment.argmax(1)
+        self.criterion.target.copy_(self.target_of(assignment))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import nn
@@ -140,6 +141,11 @@ class Run:
         self.rows = self.y = None
         self.callbacks = ()
 
+    def generator(self):
+        """A new source of random numbers on the device, for noise in a criterion."""
+        seed = self.random_state.randint(np.iinfo(np.int32).max)
+        return torch.Generator(self.rows.device).manual_seed(seed)
+
     def sample(self, n_rows):
         """The same run, seen on some of its rows, drawn at random.
 
@@ -173,8 +179,7 @@ class Run:
         """
         if self.net.augmentation is None:
             return None
-        seed = int(self.random_state.randint(2**31))
-        generator = torch.Generator(self.rows.device).manual_seed(seed)
+        generator = self.generator()
         parts = torch.arange(len(self.rows), device=self.rows.device)
         parts = parts.split(AUGMENTED_ROWS)
         return (

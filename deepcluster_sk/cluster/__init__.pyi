@@ -5,8 +5,10 @@ from .ddc import DDC as DDC
 from .dec import DEC as DEC
 from .dec import IDEC as IDEC
 from .deep_subspace import DeepSubspaceClustering as DeepSubspaceClustering
+from .depict import DEPICT as DEPICT
 from .dictionary import DeepDictionaryClustering as DeepDictionaryClustering
 from .discriminative import DiscriminativeClustering as DiscriminativeClustering
+from .dynae import DynAE as DynAE
 from .pcx import PCX as PCX
 from .sparse_subspace import SparseSubspaceClustering as SparseSubspaceClustering
 from .tensorized import TensorizedAutoencoder as TensorizedAutoencoder

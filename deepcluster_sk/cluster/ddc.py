@@ -79,12 +79,10 @@ class _Divergence(Criterion):
 
 def _reseed(run, clusters):
     """Give each empty cluster half of the largest one."""
-    module = run.module
-    for cluster in clusters:
-        hidden = run.apply(module.encode)
-        labels = module.assign(hidden).argmax(1)
-        largest = labels.bincount().argmax()
-        module.split_cluster(cluster, hidden[labels == largest])
+    hidden = run.apply(run.module.encode)
+    with torch.no_grad():
+        assignment = run.module.assign(hidden)
+    run.module.reseed_clusters(clusters, hidden, assignment)
     run.n_reseeded += len(clusters)
 
 

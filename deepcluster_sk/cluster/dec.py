@@ -6,14 +6,13 @@ from typing import ClassVar
 
 import torch
 from sklearn.utils._param_validation import Interval
-from skorch.callbacks import Callback
 from torch.nn import functional
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._estimator._size import COMPANION_ARRAYS, check_batch
-from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk._training._callbacks import RefreshTarget
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import (
     COMPANION_CONSTRAINTS,
@@ -29,7 +28,6 @@ from deepcluster_sk.initialization import (
 )
 from deepcluster_sk.losses import kl_divergence, target_distribution
 from deepcluster_sk.modules import StudentTAutoencoder
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 
 class _SelfTraining(Criterion):
@@ -55,68 +53,6 @@ class _SelfTraining(Criterion):
             output.log_assignment, self.target[index], reduction="batchmean"
         )
         return {"clustering": self.weight * divergence}
-
-
-class _RefreshTarget(Callback):
-    """Recompute the target from the whole data every few epochs; stop when it is still.
-
-    Parameters
-    ----------
-    run : Run
-        The training run.
-    criterion : _SelfTraining
-        Its target is filled in.
-    every : int
-        Number of epochs between refreshes.
-    tol : float
-        Training stops when a smaller share of the labels changes.
-    """
-
-    def __init__(self, run, criterion, every, tol):
-        self.run = run
-        self.criterion = criterion
-        self.every = every
-        self.tol = tol
-
-    def on_train_begin(self, net, **kwargs):
-        """Make the first target."""
-        self.labels_ = None
-        self._refresh(net)
-
-    def on_epoch_end(self, net, **kwargs):
-        """Make the next one when it is due."""
-        if len(net.history) % self.every:
-            return
-        before = self.labels_
-        self._refresh(net)
-        change = float((self.labels_ != before).double().mean())
-        net.history.record("label_change", change)
-        if change < self.tol:
-            raise StopTraining("tol")
-
-    def _refresh(self, net):
-        module = net.module_
-
-        def assigned(x):
-            output = module(x)  # once: it is the encoder's result that is kept
-            return output.embedding, output.assignment
-
-        embedding, assignment = self.run.apply(assigned)
-        assignment = self._reseed(module, embedding, assignment)
-        self.labels_ = assignment.argmax(1)
-        self.criterion.target.copy_(target_distribution(assignment))
-
-    def _reseed(self, module, embedding, assignment):
-        """Move the centres of empty clusters to the rows of least certain labels."""
-        sizes = assignment.argmax(1).bincount(minlength=assignment.shape[1])
-        empty = (sizes == 0).nonzero().flatten()
-        if len(empty) == 0:
-            return assignment
-        rows = rows_to_reseed_from(-assignment.max(1).values, len(empty))
-        with torch.no_grad():
-            module.centers[empty] = embedding[rows]
-            self.run.n_reseeded += len(empty)
-            return module.assign(embedding)
 
 
 class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
@@ -161,7 +97,6 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         self_training = _SelfTraining(
             len(run.rows), self.n_clusters, self._clustering_weight()
         )
-        refresh = _RefreshTarget(run, self_training, self.update_interval, self.tol)
         yield Phase(
             "cluster",
             CombinedCriterion(
@@ -169,7 +104,15 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
             ),
             self.max_epochs,
             lr=first.lr,
-            callbacks=[refresh],
+            callbacks=[
+                RefreshTarget(
+                    run,
+                    self_training,
+                    target_distribution,
+                    self.update_interval,
+                    self.tol,
+                )
+            ],
             warm_up=self._warm_up,
         )
 

@@ -2,9 +2,6 @@
 
 from functools import partial
 
-import numpy as np
-import torch
-
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import DenoisingStage, RelativeReconstruction, drop_values
 from deepcluster_sk.initialization._standardization import (
@@ -57,8 +54,7 @@ def pretraining(run, epochs, how, mask_rate, whiten=True):
     standardize_data(run)
     module = run.module
     if how == "layerwise":
-        generator = torch.Generator(run.rows.X.device)
-        generator.manual_seed(run.random_state.randint(np.iinfo(np.int32).max))
+        generator = run.generator()
         for depth in range(len(module.autoencoder.stages)):
             stage = DenoisingStage(depth, generator, mask_rate)
             yield Phase(f"pretrain layer {depth + 1}", stage, epochs // 2)

@@ -20,6 +20,7 @@ from deepcluster_sk.losses._divergence import (
 )
 from deepcluster_sk.losses._embedded import (
     assignment_entropy,
+    balanced_target,
     inverse_size_weights,
     kl_divergence,
     kmeans_loss,
@@ -29,6 +30,8 @@ from deepcluster_sk.losses._embedded import (
 )
 from deepcluster_sk.losses._neighbors import neighbor_loss
 from deepcluster_sk.losses._reconstruction import (
+    construction_loss,
+    layerwise_error,
     mean_squared_error,
     simplex_projection,
     tensorized_cost,
@@ -38,11 +41,14 @@ __all__ = [
     "anchor_similarity_loss",
     "assignment_entropy",
     "assignment_orthogonality",
+    "balanced_target",
     "between_cluster_loss",
     "cauchy_schwarz_loss",
+    "construction_loss",
     "inverse_size_weights",
     "kl_divergence",
     "kmeans_loss",
+    "layerwise_error",
     "mean_squared_error",
     "neighbor_loss",
     "simplex_corner_loss",

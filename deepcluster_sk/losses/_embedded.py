@@ -92,6 +92,57 @@ def target_distribution(assignment):
     return weight / weight.sum(1, keepdim=True).clamp_min(tiny)
 
 
+def balanced_target(assignment):
+    r"""Assignment near the soft one, whose clusters are more equal in size.
+
+    Parameters
+    ----------
+    assignment : torch.Tensor of shape (n, k)
+        Soft assignment p of the **whole** data set, entries in [0, 1].
+
+    Returns
+    -------
+    target : torch.Tensor of shape (n, k)
+        Rows sum to 1. An empty cluster (a column of zeros) stays empty.
+
+    Notes
+    -----
+    Eq. 6 of [1]_: :math:`q_{ij} \propto p_{ij} / (\sum_i p_{ij})^{1/2}`. It minimises,
+    but for terms that vanish as n grows,
+
+    .. math::
+
+       \frac1n \sum_{ij} q_{ij} \log \frac{q_{ij}}{p_{ij}}
+       + \sum_j f_j \log \frac{f_j}{1 / k}, \qquad f_j = \frac1n \sum_i q_{ij}:
+
+    the target should be near p, and the shares f of the clusters near equality. Where
+    the derivative vanishes :math:`q_{ij} f_j / p_{ij}` is the same for all clusters of
+    a row, so :math:`q_{ij} \propto p_{ij} / f_j`. With the normalisation of the rows
+    taken as constant the sum over them says
+    :math:`f_j^2 \propto \sum_i p_{ij}`, which gives the root. It is exact where all
+    rows have the same p. The target is a constant of the optimisation: compute it
+    without gradients.
+
+    References
+    ----------
+    .. [1] K. Ghasedi Dizaji, A. Herandi, C. Deng, W. Cai and H. Huang, "Deep clustering
+       via joint convolutional autoencoder embedding and relative entropy minimization",
+       ICCV 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import balanced_target
+    >>> balanced_target(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.7, 0.3]]))
+    tensor([[0.8010, 0.1990],
+            [0.8010, 0.1990],
+            [0.5106, 0.4894]])
+    """
+    tiny = torch.finfo(assignment.dtype).tiny
+    weight = assignment / assignment.sum(0).clamp_min(tiny).sqrt()
+    return weight / weight.sum(1, keepdim=True).clamp_min(tiny)
+
+
 def kl_divergence(p, q):
     r"""Kullback-Leibler divergence of assignments, averaged over samples.
 

@@ -29,6 +29,88 @@ def mean_squared_error(reconstruction, x):
     return (reconstruction - x).square().mean()
 
 
+def layerwise_error(decoded, clean):
+    r"""Squared errors of a decoder in every layer, each averaged over its elements.
+
+    Parameters
+    ----------
+    decoded : sequence of torch.Tensor, each of shape (n, ...)
+        What the decoder makes of the input of each layer of the encoder.
+    clean : sequence of torch.Tensor, of the same shapes
+        Those inputs, without noise: the data first.
+
+    Returns
+    -------
+    loss : torch.Tensor, scalar
+        At least 0.
+
+    Notes
+    -----
+    The reconstruction loss of [1]_,
+    :math:`\frac1n \sum_i \sum_l \frac{1}{|z_i^l|} \|z_i^l - \hat z_i^l\|^2`, with
+    :math:`|z_i^l|` the number of elements of layer l.
+
+    References
+    ----------
+    .. [1] K. Ghasedi Dizaji, A. Herandi, C. Deng, W. Cai and H. Huang, "Deep clustering
+       via joint convolutional autoencoder embedding and relative entropy minimization",
+       ICCV 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import layerwise_error
+    >>> zeros = [torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)]
+    >>> layerwise_error(zeros, [torch.ones(2, 3), torch.full((2, 1, 4, 4), 2.0)])
+    tensor(5.)
+    """
+    pairs = zip(decoded, clean, strict=True)
+    return sum(mean_squared_error(made, layer) for made, layer in pairs)
+
+
+def construction_loss(reconstruction, x, decoded_centers, labels):
+    r"""Error of reconstructions, some of rows and some of the centres of clusters.
+
+    A row with a label is to be decoded as the centre of its cluster is, another row as
+    itself.
+
+    Parameters
+    ----------
+    reconstruction, x : torch.Tensor of shape (n, d)
+        What was made, and the rows.
+    decoded_centers : torch.Tensor of shape (k, d)
+        What the decoder makes of the centres.
+    labels : torch.Tensor of shape (n,), int64
+        Cluster of each row; -1 for a row without one.
+
+    Returns
+    -------
+    loss : torch.Tensor, scalar
+        Squared error, averaged over all rows and features.
+
+    Notes
+    -----
+    The dynamic loss of [1]_: as more rows get labels it turns from reconstruction to
+    the construction of centres.
+
+    References
+    ----------
+    .. [1] N. Mrabah, N. M. Khan, R. Ksantini and Z. Lachiri, "Deep clustering with a
+       dynamic autoencoder: from reconstruction towards centroids construction", Neural
+       Networks 130 (2020).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import construction_loss
+    >>> x, centers = torch.tensor([[1.0], [5.0]]), torch.tensor([[4.0]])
+    >>> construction_loss(torch.zeros(2, 1), x, centers, torch.tensor([-1, 0]))
+    tensor(8.5000)
+    """
+    target = torch.where((labels >= 0)[:, None], decoded_centers[labels], x)
+    return mean_squared_error(reconstruction, target)
+
+
 def tensorized_cost(embedding, reconstruction, x, code_penalty):
     """Cost of every sample under every cluster's autoencoder.
 

@@ -29,6 +29,7 @@ from deepcluster_sk.modules._pooled import (
 )
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
+    SoftmaxAutoencoder,
     StudentTAutoencoder,
     build_block_autoencoder,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "MixedPrecision",
     "NormalizedMLPAutoencoder",
     "PooledConvAutoencoder",
+    "SoftmaxAutoencoder",
     "SphericalAutoencoder",
     "StackedMLP",
     "StackedModule",

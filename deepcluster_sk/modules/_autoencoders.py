@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -71,6 +72,30 @@ class Autoencoder(nn.Module):
             x = down(x)
             blocks.append(x)
         return x, blocks
+
+    def encode_corrupted(self, x, corrupt):
+        """Code of each row, where every stage sees ``corrupt`` of its input.
+
+        Without ``stages`` the encoder is one.
+        """
+        if not self.stages:
+            return self.encode(corrupt(x))
+        for down, _ in self.stages:
+            x = down(corrupt(x))
+        return x
+
+    def decode_with_blocks(self, embedding):
+        """What the decoder makes of the input of each stage, the row itself first.
+
+        Without ``stages`` a list of the reconstruction alone.
+        """
+        if not self.stages:
+            return [self.decode(embedding)]
+        blocks = []
+        for _, up in reversed(self.stages):
+            embedding = up(embedding)
+            blocks.append(embedding)
+        return blocks[::-1]
 
     def forward(self, x):
         """Encode and decode a batch of rows, ``(n, n_features)``."""
@@ -365,9 +390,19 @@ class MixedPrecision(Autoencoder):
         code, blocks = self._run(self.network.encode_with_blocks, x)
         return code.float(), [block.float() for block in blocks]
 
+    def encode_corrupted(self, x, corrupt):
+        """Code of each row, where every stage sees ``corrupt`` of its input."""
+        encode = partial(self.network.encode_corrupted, corrupt=corrupt)
+        return self._run(encode, x).float()
+
     def decode(self, embedding):
         """Reconstruction of each code."""
         return self._run(self.network.decode, embedding).float()
+
+    def decode_with_blocks(self, embedding):
+        """What the decoder makes of the input of each stage, the row itself first."""
+        blocks = self._run(self.network.decode_with_blocks, embedding)
+        return [block.float() for block in blocks]
 
     def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code; reconstructions stay."""
@@ -419,18 +454,36 @@ class _UserAutoencoder(Autoencoder):
     def _shifted(self, code):
         return code if self.shift is None else (code - self.shift) @ self.linear
 
+    def encode_corrupted(self, x, corrupt):
+        """Code of each row, where every stage sees ``corrupt`` of its input."""
+        if not self.stages:
+            return self.encode(corrupt(x))
+        return self._shifted(super().encode_corrupted(x, corrupt))
+
     def decode(self, embedding):
         """Reconstruction of each code."""
-        if self.shift is not None:
-            embedding = embedding @ self.inverse + self.shift
-        return self.network.decode(embedding)
+        return self.network.decode(self._unshifted(embedding))
+
+    def _unshifted(self, embedding):
+        if self.shift is None:
+            return embedding
+        return embedding @ self.inverse + self.shift
+
+    def decode_with_blocks(self, embedding):
+        """What the decoder makes of the input of each stage, the row itself first."""
+        if self.stages:
+            embedding = self._unshifted(embedding)
+        return super().decode_with_blocks(embedding)
 
     def encode_with_blocks(self, x):
         """Code of each row, and the blocks if the user's module declares them."""
         if hasattr(self.network, "encode_with_blocks"):
             code, blocks = self.network.encode_with_blocks(x)
-            return self._shifted(code), blocks
-        return self.encode(x), []
+        elif self.stages:
+            code, blocks = super().encode_with_blocks(x)
+        else:
+            return self.encode(x), []
+        return self._shifted(code), blocks
 
     def rebase(self, shift, linear, inverse):
         """Change the coordinates of the code, on top of earlier changes."""

@@ -14,15 +14,18 @@ from deepcluster_sk.modules._centroids import (
     StandardizedAutoencoder,
     reorder,
 )
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 
 class StudentTAutoencoder(CentroidAutoencoder):
-    """An autoencoder with trainable centres and a Student t kernel around each.
+    """An autoencoder with centres and a Student t kernel around each.
 
     Parameters
     ----------
     n_clusters : int
         Number k of centres.
+    trainable : bool, default=True
+        Whether the optimizer moves the centres, or the method does.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
 
@@ -35,8 +38,8 @@ class StudentTAutoencoder(CentroidAutoencoder):
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]], grad_fn=<...>)
     """
 
-    def __init__(self, n_clusters, **autoencoder):
-        super().__init__(n_clusters, trainable=True, **autoencoder)
+    def __init__(self, n_clusters, trainable=True, **autoencoder):
+        super().__init__(n_clusters, trainable, **autoencoder)
 
     def assign(self, embedding):
         """Soft assignment of each embedded row, ``(n, k)``."""
@@ -46,8 +49,132 @@ class StudentTAutoencoder(CentroidAutoencoder):
         """Logarithm of the soft assignment, ``(n, k)``."""
         return student_t_assignment(embedding, self.centers, log=True)
 
+    @torch.no_grad()
+    def reseed_clusters(self, empty, embedding, assignment):
+        """Move the centres of empty clusters to the rows of least certain labels.
 
-class DivergenceModule(StandardizedAutoencoder):
+        Parameters
+        ----------
+        empty : Tensor of shape (m,), int64
+            The clusters without rows.
+        embedding, assignment : Tensors of shape (n, h) and (n, k)
+            Of all rows.
+        """
+        rows = rows_to_reseed_from(-assignment.max(1).values, len(empty))
+        self.centers[empty] = embedding[rows]
+
+
+class _SoftmaxHead:
+    """What networks share whose assignment is a softmax of a linear layer, output."""
+
+    def assign(self, embedding):
+        """Soft assignment of each embedded row, ``(n, k)``."""
+        return torch.softmax(self.output(embedding), dim=1)
+
+    def log_assign(self, embedding):
+        """Logarithm of the soft assignment, ``(n, k)``."""
+        return torch.log_softmax(self.output(embedding), dim=1)
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        reorder(order, self.output.weight, self.output.bias)
+
+    @torch.no_grad()
+    def reseed_clusters(self, empty, embedding, assignment):
+        """Give each empty cluster half of the one that is then the largest.
+
+        Parameters
+        ----------
+        empty : Tensor of shape (m,), int64
+            The clusters without rows.
+        embedding, assignment : Tensors of shape (n, h) and (n, k)
+            Of all rows.
+        """
+        for cluster in empty:
+            labels = assignment.argmax(1)
+            largest = labels.bincount().argmax()
+            self.split_cluster(cluster, embedding[labels == largest])
+            assignment = self.assign(embedding)
+
+    @torch.no_grad()
+    def split_cluster(self, empty, embedding):
+        """Give an empty cluster half of another one.
+
+        Its logit becomes that of the other plus ``(z - m) v``, with m the mean and
+        v the principal direction of the other's rows in the embedding, scaled to unit
+        variance: the new boundary halves them and all else stays.
+
+        Parameters
+        ----------
+        empty : int
+            The cluster without rows.
+        embedding : Tensor of shape (m, h)
+            The rows of the cluster to split, all assigned to it.
+        """
+        mean = embedding.mean(0)
+        if not mean.isfinite().all():
+            return  # training has diverged, as its loss will say
+        _, spread, directions = torch.linalg.svd(embedding - mean, full_matrices=False)
+        scale = (spread[0] / len(embedding) ** 0.5).clamp_min(1e-6)
+        weight = directions[0] / scale
+        source = self.output(mean[None]).argmax()
+        self.output.weight[empty] = self.output.weight[source] + weight
+        self.output.bias[empty] = self.output.bias[source] - weight @ mean
+
+
+class SoftmaxAutoencoder(_SoftmaxHead, CentroidAutoencoder):
+    """An autoencoder with a softmax over k clusters on its code.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of clusters.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import SoftmaxAutoencoder
+    >>> module = SoftmaxAutoencoder(3, n_features=4, latent_dim=2)
+    >>> codes = torch.tensor([[0.0, 0.0], [0.0, 1.0], [5.0, 0.0], [0.0, 5.0]])
+    >>> labels = torch.tensor([0, 0, 1, 2])
+    >>> module.place_clusters(codes[1:], codes, labels)
+    >>> module.assign(codes).argmax(1)
+    tensor([0, 0, 1, 2])
+    """
+
+    def __init__(self, n_clusters, **autoencoder):
+        super().__init__(n_clusters, trainable=False, **autoencoder)
+        self.output = nn.Linear(autoencoder["latent_dim"], n_clusters)
+
+    def reorder_clusters(self, order):
+        """Number the clusters anew: j becomes what ``order[j]`` was."""
+        super().reorder_clusters(order)
+        reorder(order, self.centers)
+
+    @torch.no_grad()
+    def place_clusters(self, centers, embedding, labels):
+        """Assign as equally likely Gaussians with one spherical covariance do.
+
+        Parameters
+        ----------
+        centers : Tensor of shape (k, h)
+            Their means.
+        embedding, labels : Tensors of shape (n, h) and (n,)
+            Codes and their clusters, which say the variance.
+        """
+        within = (embedding - centers[labels]).square().mean()
+        total = (embedding - embedding.mean(0)).square().mean()
+        # Clusters of equal rows have none, and equal rows have none at all.
+        variance = torch.maximum(within, 0.01 * total)
+        variance = torch.where(variance > 0, variance, 1)
+        self.centers.copy_(centers)
+        self.output.weight.copy_(centers / variance)
+        self.output.bias.copy_(-centers.square().sum(1) / (2 * variance))
+
+
+class DivergenceModule(_SoftmaxHead, StandardizedAutoencoder):
     """An encoder, the hidden layer of DDC, and a softmax over k clusters.
 
     The decoder starts from the code of the encoder, not from the hidden layer. Rows are
@@ -90,10 +217,6 @@ class DivergenceModule(StandardizedAutoencoder):
         )
         self.output = nn.Linear(latent_dim, n_clusters)
 
-    def reorder_clusters(self, order):
-        """Number the clusters anew: j becomes what ``order[j]`` was."""
-        reorder(order, self.output.weight, self.output.bias)
-
     def embed(self, code):
         """Hidden vector of each code, ``(n, latent_dim)``."""
         return self.hidden(code)
@@ -101,37 +224,6 @@ class DivergenceModule(StandardizedAutoencoder):
     def encode(self, x):
         """Hidden vector of each row, ``(n, latent_dim)``."""
         return self.embed(super().encode(x))
-
-    def assign(self, embedding):
-        """Soft assignment of each hidden vector, ``(n, k)``."""
-        return torch.softmax(self.output(embedding), dim=1)
-
-    def log_assign(self, embedding):
-        """Logarithm of the soft assignment, ``(n, k)``."""
-        return torch.log_softmax(self.output(embedding), dim=1)
-
-    @torch.no_grad()
-    def split_cluster(self, empty, hidden):
-        """Give an empty cluster half of another one.
-
-        Its logit becomes that of the other plus ``(h - m) v``, with m the mean and
-        v the principal direction of the other's hidden vectors, scaled to unit
-        variance: the new boundary halves them and all else stays.
-
-        Parameters
-        ----------
-        empty : int
-            The cluster without rows.
-        hidden : Tensor of shape (m, latent_dim)
-            Hidden vectors of the rows of the cluster to split, all assigned to it.
-        """
-        mean = hidden.mean(0)
-        _, spread, directions = torch.linalg.svd(hidden - mean, full_matrices=False)
-        scale = (spread[0] / len(hidden) ** 0.5).clamp_min(1e-6)
-        weight = directions[0] / scale
-        source = self.output(mean[None]).argmax()
-        self.output.weight[empty] = self.output.weight[source] + weight
-        self.output.bias[empty] = self.output.bias[source] - weight @ mean
 
 
 def build_block_autoencoder(

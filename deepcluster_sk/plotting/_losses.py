@@ -10,7 +10,7 @@ from deepcluster_sk.plotting._common import COLORS, new_axes, outside_legend
 _NOT_LOSSES = frozenset(
     {"phase", "epoch", "dur", "duration", "time", "lr"}
     # What methods measure beside their losses.
-    | {"n_changed", "label_change", "hardness", "cosine", "n_used"}
+    | {"n_changed", "label_change", "hardness", "cosine", "conflicted", "n_used"}
 )
 
 
