@@ -33,7 +33,7 @@ import deepcluster_sk
 from deepcluster_sk._estimator import _base
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.plotting._losses import _NOT_LOSSES
-from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
+from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
 
 PER_CLUSTER = ("cluster_centers_", "components_", "exemplars_", "cluster_sizes_")
 

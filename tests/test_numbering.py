@@ -17,7 +17,7 @@ from deepcluster_sk.cluster import dec
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.initialization import first_clusters
 from deepcluster_sk.initialization._centers import kmeans_start
-from deepcluster_sk.solvers._numbering import numbered, order_of_clusters, renumbered
+from deepcluster_sk.solvers._partitions import numbered, order_of_clusters, renumbered
 from deepcluster_sk.solvers._spherical_kmeans import spherical_kmeans
 from deepcluster_sk.solvers._subspaces import cut
 from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
@@ -90,8 +90,8 @@ def test_the_parts_of_a_graph_are_numbered():
 def test_training_starts_from_numbered_clusters(init, blobs, monkeypatch):
     found = []
 
-    def start_and_keep(estimator, run):
-        first = yield from first_clusters(estimator, run)
+    def start_and_keep(estimator, run, **settings):
+        first = yield from first_clusters(estimator, run, **settings)
         found.append(first.labels)
         return first
 

@@ -23,7 +23,7 @@ from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._history import count_epochs
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError, warn
-from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
+from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
 
 # Reordered columns of a product may differ in their last digits, and so move a row that
 # lies between two clusters. Then the order is looked at again, so often at most.
@@ -70,6 +70,8 @@ class EstimatorTemplate(
 
     # Whether data on disk stays there: methods that never look at all rows at once.
     _out_of_core: ClassVar[bool] = False
+    # Whether a sparse matrix is taken.
+    _accepts_sparse: ClassVar[bool] = False
 
     # --- what a family defines ------------------------------------------------
 
@@ -325,6 +327,7 @@ class EstimatorTemplate(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.sparse = self._accepts_sparse
         return tags
 
 

@@ -21,7 +21,7 @@ from deepcluster_sk._estimator._validation import (
     check_some_layer,
 )
 from deepcluster_sk._threads import multiplications, threads_for
-from deepcluster_sk._training._data import OutOfCoreRows, Rows, is_out_of_core
+from deepcluster_sk._training._data import rows_of
 from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
@@ -125,6 +125,7 @@ class BaseDeepEstimator(EstimatorTemplate):
         "random_state": ["random_state"],
     }
 
+    _accepts_sparse: ClassVar[bool] = True
     # Whether a network without hidden layers cannot be.
     _needs_hidden_layer: ClassVar[bool] = False
     # What a parameter is for a method that does not offer it.
@@ -218,7 +219,7 @@ class BaseDeepEstimator(EstimatorTemplate):
 
     def _prepare(self, X):
         device = resolve_device(self.device)
-        return (OutOfCoreRows if is_out_of_core(X) else Rows)(X, device)
+        return rows_of(X, device)
 
     def _one_run(self, rows, y, seed, checkpoint):
         net = self._make_net(rows.X.shape[1], rows.device, seed)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, validate_data
@@ -108,7 +109,9 @@ def warn_of_lost_digits(X, name):
     n = X.shape[0]
     rows = np.arange(0, n, -(-n // CHECKED_ROWS))
     # Wider than int64 and uint64, where the machine has such a type.
-    exact = np.asarray(_safe_indexing(X, rows)).astype(np.longdouble)
+    some = _safe_indexing(X, rows)
+    some = some.toarray() if issparse(some) else np.asarray(some)
+    exact = some.astype(np.longdouble)
     rounded = exact.astype(np.float32).astype(np.longdouble)
     # From the first row, so that equal rows differ by exactly nothing.
     apart, lost = exact - exact[0], (rounded - rounded[0]) - (exact - exact[0])
@@ -144,7 +147,12 @@ def check_data(estimator, X, reset=False):
             checked = _check_by_blocks(estimator, X, reset)
         else:
             checked = validate_data(
-                estimator, X, dtype=np.float32, order="C", reset=reset
+                estimator,
+                X,
+                accept_sparse="csr" if estimator._accepts_sparse else False,
+                dtype=np.float32,
+                order="C",
+                reset=reset,
             )
     if reset:
         # What stays on disk is never read at once.

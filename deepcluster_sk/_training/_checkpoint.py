@@ -63,6 +63,10 @@ def describe(estimator, X, y, device):
 
 def _digest(X):
     digest = hashlib.sha256(str(X.dtype).encode())
+    if issparse(X):
+        for part in (X.data, X.indices, X.indptr):
+            digest.update(np.ascontiguousarray(part))
+        return digest.hexdigest()
     size = max(1, BUFFER_BYTES // max(1, X[:1].nbytes))
     for start in range(0, X.shape[0], size):
         digest.update(np.ascontiguousarray(X[start : start + size]))

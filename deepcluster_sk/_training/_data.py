@@ -56,9 +56,53 @@ class Rows(Dataset):
     def __getitem__(self, index):
         return self.X.index_select(0, index)
 
+    def part(self, start, stop):
+        """Consecutive rows, as a float32 tensor on the device."""
+        return self.X[start:stop]
+
+    def whole(self):
+        """All rows, as a float32 tensor on the device."""
+        return self.part(0, len(self))
+
     def batches(self, batch_size, generator=None, order=None):
         """An epoch of batches."""
         return Batches(self, batch_size, generator, order)
+
+
+class SparseRows(Rows):
+    """Rows of a sparse matrix, which become dense batch by batch.
+
+    Parameters
+    ----------
+    X : csr_array or csr_matrix of shape (n_samples, n_features), float32
+        The data.
+    device : torch.device
+        Where batches must live.
+    """
+
+    def __init__(self, X, device):
+        self.X = X
+        self.device = device
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    def __getstate__(self):
+        return vars(self)
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+
+    def __sizeof__(self):
+        """With the data."""
+        return object.__sizeof__(self) + self.X.data.nbytes + self.X.indices.nbytes
+
+    def __getitem__(self, index):
+        return dense(self.X[index.cpu().numpy()]).to(self.device)
+
+    def part(self, start, stop):
+        """Consecutive rows, as a float32 tensor on the device."""
+        return dense(self.X[start:stop]).to(self.device)
 
 
 class OutOfCoreRows(Rows):
@@ -93,6 +137,10 @@ class OutOfCoreRows(Rows):
         wanted, position = np.unique(np.asarray(index), return_inverse=True)
         return self.convert(self.X[wanted])[position]
 
+    def part(self, start, stop):
+        """Consecutive rows, as a float32 tensor on the device."""
+        return self.convert(self.X[start:stop])
+
     def convert(self, block):
         """Rows of the source as a float32 tensor on the device."""
         return torch.tensor(np.asarray(block, dtype=np.float32)).to(self.device)
@@ -116,6 +164,22 @@ def is_out_of_core(X):
         and not issparse(X)
         and (isinstance(X, np.memmap) or not isinstance(X, np.ndarray))
     )
+
+
+def dense(X):
+    """Rows of a matrix of any kind as a float32 tensor."""
+    if isinstance(X, torch.Tensor):
+        return X
+    if issparse(X):
+        X = X.toarray()
+    return torch.from_numpy(np.array(X, dtype=np.float32))
+
+
+def rows_of(X, device):
+    """The rows of a validated matrix, where they are: in memory, sparse or on disk."""
+    if issparse(X):
+        return SparseRows(X, device)
+    return (OutOfCoreRows if is_out_of_core(X) else Rows)(X, device)
 
 
 def rows_per(n_bytes, X):
@@ -155,7 +219,7 @@ class Batches:
         n = len(self.rows)
         if self.n_batches == 1:
             # The whole data is one batch: its order is irrelevant.
-            yield self.rows.X, torch.arange(n, device=self.rows.X.device)
+            yield self.rows.whole(), torch.arange(n, device=self.rows.device)
             return
         if self.generator is None:
             order = torch.arange(n)
@@ -163,7 +227,7 @@ class Batches:
             order = torch.randperm(n, generator=self.generator)
         else:
             order = self.order(self.generator)
-        for index in order.to(self.rows.X.device).tensor_split(self.n_batches):
+        for index in order.to(self.rows.device).tensor_split(self.n_batches):
             yield self.rows[index], index
 
 

@@ -10,11 +10,12 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 
 from deepcluster_sk._training import _distributed as distributed
-from deepcluster_sk._training._data import Batches, Rows
+from deepcluster_sk._training._data import Batches, Rows, dense, rows_of
 from deepcluster_sk._training._random import SeededGenerators
 from deepcluster_sk.exceptions import ConvergenceError
 
@@ -342,8 +343,9 @@ class ClusterNet(NeuralNet):
         """Wrap an array once; rows pass through."""
         if isinstance(X, Rows):
             return X
-        X = np.ascontiguousarray(X, dtype=np.float32)
-        return Rows(X, torch.device(self.device))
+        if not issparse(X):
+            X = np.ascontiguousarray(X, dtype=np.float32)
+        return rows_of(X, torch.device(self.device))
 
     def map_rows(self, function, X, part=slice(None)):
         """Yield ``function(x)`` for consecutive chunks of rows, on the net's device.
@@ -372,9 +374,7 @@ class ClusterNet(NeuralNet):
         device = torch.device(self.device)
         source = X.X if isinstance(X, Rows) else X
         for start in range(0, source.shape[0], INFERENCE_ROWS)[part]:
-            x = source[start : start + INFERENCE_ROWS]
-            if not isinstance(x, torch.Tensor):
-                x = torch.from_numpy(np.array(x, dtype=np.float32)).to(device)
+            x = dense(source[start : start + INFERENCE_ROWS]).to(device)
             n = len(x)
             if n < INFERENCE_ROWS:
                 x = torch.cat([x, x.new_zeros(INFERENCE_ROWS - n, *x.shape[1:])])

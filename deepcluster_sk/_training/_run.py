@@ -10,7 +10,7 @@ from torch import nn
 
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._callbacks import Progress
-from deepcluster_sk._training._data import Rows, is_out_of_core
+from deepcluster_sk._training._data import Rows
 from deepcluster_sk._training._history import history_rows
 
 # Moved copies of each row, where rows are compared; rows that are moved at once: about
@@ -164,7 +164,7 @@ class Run:
         rows, n = self.rows, len(self.rows)
         order = torch.from_numpy(self.random_state.permutation(n)[:n_rows])
         index = order.sort().values
-        if n > n_rows or is_out_of_core(rows.X):
+        if n > n_rows or type(rows) is not Rows:
             rows = Rows(rows[index].cpu().numpy(), rows.device)
         part = Run(self.net, rows, None, self.random_state)
         return part, index.to(rows.device)

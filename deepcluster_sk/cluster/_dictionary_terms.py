@@ -14,7 +14,7 @@ from deepcluster_sk.solvers._deep_dictionary import (
     dictionary_product,
 )
 from deepcluster_sk.solvers._local_pca import reseed_empty
-from deepcluster_sk.solvers._numbering import numbered
+from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,

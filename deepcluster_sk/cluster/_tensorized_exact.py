@@ -31,7 +31,8 @@ class LocalPCAMixin:
         rows = super()._prepare(X)
         if self._finds_penalty():
             # Squares of large values do not fit into float32.
-            X, chance = X.astype(np.float64), np.random.RandomState(0)
+            X = rows.whole().cpu().numpy().astype(np.float64)
+            chance = np.random.RandomState(0)
             labels = kmeans_start(torch.from_numpy(X), self.n_clusters, chance)[1]
             search = self._search(self.latent_dim)
             rows.from_kmeans = search.over_widths(X, labels, chance)
@@ -43,7 +44,7 @@ class LocalPCAMixin:
 
     def _fits(self, run):
         """Solutions of a run, in closed form: local principal components."""
-        X, found = run.rows.X.cpu().numpy().astype(np.float64), None
+        X, found = run.rows.whole().cpu().numpy().astype(np.float64), None
         search = self._search(self._width())
         if self._finds_penalty():
             found, search = run.rows.from_kmeans, self._search(self.latent_dim)
@@ -56,7 +57,7 @@ class LocalPCAMixin:
 
     def _solve(self, run):
         """Solve in closed form (Theorem 2.2)."""
-        X, module = run.rows.X, run.module
+        X, module = run.rows.whole(), run.module
         with threads_for(X.numel() * X.shape[1]):
             found = best_of(self._fits(run))
         module.set_projections(found.centers, found.bases)

@@ -426,7 +426,7 @@ class ConvTransformClustering(BaseDeepClusterer):
         }
 
     def _phases(self, run):
-        X, module = run.rows.X, run.module
+        X, module = run.rows.whole(), run.module
         # Squares of what is left neither vanish nor overflow; a power of two keeps
         # every digit.
         unit = 2.0 ** math.frexp(float(X.abs().amax()))[1]

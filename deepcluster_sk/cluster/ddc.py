@@ -357,10 +357,10 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
-        if len(X) < 2:
+        if X.shape[0] < 2:
             raise ValueError(
-                f"n_samples={len(X)} should be >= 2: {type(self).__name__} normalises "
-                "batches."
+                f"n_samples={X.shape[0]} should be >= 2: "
+                f"{type(self).__name__} normalises batches."
             )
         return X
 

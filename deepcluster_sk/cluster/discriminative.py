@@ -365,7 +365,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         name = type(self).__name__
         first_and_last(self.discriminative_weight, name)
         if not isinstance(self.anchors, str):
-            given_anchors(self.anchors, len(X), name)
+            given_anchors(self.anchors, X.shape[0], name)
         return X
 
     def _edges(self, x, local=False, copies=None):
@@ -375,7 +375,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _anchors(self, run):
         """Anchors of all rows, as an edge list; None where each batch has its own."""
-        x = run.rows.X
+        x = run.rows.whole()
         if isinstance(self.anchors, str):
             if self.anchors == "batch":
                 return None

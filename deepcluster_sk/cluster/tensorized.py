@@ -436,7 +436,7 @@ class TensorizedAutoencoder(
         return first_labels(X, self.n_clusters, self.init, run.y, run.random_state)
 
     def _phases(self, run):
-        X = run.rows.X
+        X = run.rows.whole()
         # Squares of large values do not fit into float32.
         labels = self._initial_labels(X.cpu().numpy().astype(np.float64), run)
         one_hot, centers = centers_of(X, labels, self.n_clusters)

@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
-from deepcluster_sk.solvers._numbering import numbered
+from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # Iterations of a mixture after which its starts are compared. After 5 those from

@@ -34,8 +34,11 @@ from deepcluster_sk.solvers._neighbor_graph import (
     fuzzy_neighbor_graph,
     shared_neighbor_graph,
 )
-from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
-from deepcluster_sk.solvers._partitions import best_partition
+from deepcluster_sk.solvers._partitions import (
+    best_partition,
+    order_of_clusters,
+    renumbered,
+)
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # Passes over the edges of the graph: of an embedding, and of one that goes on.

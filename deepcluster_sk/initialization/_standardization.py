@@ -14,11 +14,14 @@ def standardize_data(run, block=4096):
     zero. The scale is common to all features: the root mean square of what differs
     from the origin. Features are made comparable, or not, by who prepares the data.
     """
-    X = run.rows.X
-    rows = run.random_state.permutation(len(X))[:START_ROWS]
-    origin = X[torch.from_numpy(rows).to(X.device)].median(dim=0).values
-    shifted = (x.cpu().double() - origin.cpu() for x in X.split(block))
-    scale = (sum(float(x.square().sum()) for x in shifted) / X.numel()) ** 0.5
+    rows, n = run.rows, len(run.rows)
+    some = torch.from_numpy(run.random_state.permutation(n)[:START_ROWS])
+    origin = rows[some.to(rows.device)].median(dim=0).values
+    total = 0.0
+    for start in range(0, n, block):
+        shifted = rows.part(start, start + block).cpu().double() - origin.cpu()
+        total += float(shifted.square().sum())
+    scale = (total / (n * len(origin))) ** 0.5
     run.module.set_origin_and_scale(origin, torch.tensor(scale if scale > 0 else 1.0))
 
 

@@ -6,7 +6,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._neighbor_graph import BLOCK_ROWS
-from deepcluster_sk.solvers._numbering import order_of_clusters
+from deepcluster_sk.solvers._partitions import order_of_clusters
 
 
 def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=100):

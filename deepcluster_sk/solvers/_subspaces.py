@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans, spectral_clustering
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers import self_expression
 from deepcluster_sk.solvers._local_pca import leading_directions
-from deepcluster_sk.solvers._numbering import order_of_clusters, renumbered
+from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # A subspace whose dimension is "auto" has at most this one.

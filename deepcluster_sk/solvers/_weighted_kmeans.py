@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk.losses import inverse_size_weights
-from deepcluster_sk.solvers._numbering import numbered
+from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 
