@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from scipy.sparse import issparse
 from sklearn.utils import check_array, metadata_routing
 from sklearn.utils.validation import check_is_fitted
 
@@ -130,6 +131,11 @@ class SoftAssignmentMixin:
         assignment : ndarray of shape (n_samples, n_clusters), float32
             Rows sum to 1; ``predict`` returns the position of the largest entry.
         """
+        if issparse(X):
+            raise TypeError(
+                f"Sparse data was passed, but predict_proba of {type(self).__name__} "
+                "takes dense rows: pass X.toarray(), in parts where X is large."
+            )
         return self._map("soft_assign", X)
 
     def _soft_assign(self, module, x):

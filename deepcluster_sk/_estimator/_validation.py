@@ -109,9 +109,8 @@ def warn_of_lost_digits(X, name):
     n = X.shape[0]
     rows = np.arange(0, n, -(-n // CHECKED_ROWS))
     # Wider than int64 and uint64, where the machine has such a type.
-    some = _safe_indexing(X, rows)
-    some = some.toarray() if issparse(some) else np.asarray(some)
-    exact = some.astype(np.longdouble)
+    some = X.tocsr()[rows].toarray() if issparse(X) else _safe_indexing(X, rows)
+    exact = np.asarray(some).astype(np.longdouble)
     rounded = exact.astype(np.float32).astype(np.longdouble)
     # From the first row, so that equal rows differ by exactly nothing.
     apart, lost = exact - exact[0], (rounded - rounded[0]) - (exact - exact[0])
