@@ -329,13 +329,18 @@ def plain_of(method):
 
 
 def budgets(records):
-    """The epochs of each set of data, in words."""
+    """Epochs and seeds of each set of data, in words."""
     found = {}
+    seeds = {
+        data: {record["seed"] for record in members}
+        for (data,), members in group(records, "data").items()
+    }
     for record in records:
         settings = record["settings"]
         found[record["data"]] = (
-            f"{record['data']}: {settings['epochs']} epochs, and "
-            f"{settings['pretrain_epochs']} of pretraining in the recipes of DEC"
+            f"{record['data']}: {settings['epochs']} epochs, "
+            f"{settings['pretrain_epochs']} of pretraining in the recipes of DEC, and "
+            f"{len(seeds[record['data']])} seeds, the last of which may be in part"
         )
     return "; ".join(found.values())
 

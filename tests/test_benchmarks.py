@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from time import sleep
 from types import SimpleNamespace
@@ -11,7 +12,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from threadpoolctl import threadpool_info
 
-from benchmarks import _clustpy, _comparison, exemplars, speed_step
+from benchmarks import (
+    _clustpy,
+    _comparison,
+    companion,
+    exemplars,
+    published,
+    speed_step,
+)
 from benchmarks.__main__ import SUITES
 from benchmarks._harness import (
     Benchmark,
@@ -26,6 +34,7 @@ from benchmarks._harness import (
 )
 from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
+from deepcluster_sk.exceptions import ClusterCollapseWarning
 
 
 @pytest.fixture
@@ -130,6 +139,63 @@ def test_exemplars_run_and_are_reported(tmp_path, monkeypatch):
     report = (tmp_path / "exemplars-quick.md").read_text(encoding="utf-8")
     for start in ("mixture", "k-means"):
         assert f"mixture 2, {start} start: the weights raise the NMI on" in report
+
+
+@pytest.mark.parametrize("shape", [None, (1, 8, 8)])
+def test_companions_are_compared_at_one_rate_and_one_budget(shape):
+    rows = dict(companion.methods(10, shape, 7, 3, seed=0))
+    rows.pop("k-means")
+    models = {name: make() for name, make in rows.items()}
+    settings = {(m.lr, m.max_epochs, m.tol, m.n_init) for m in models.values()}
+    assert settings == {(1e-3, 7, 0.0, 1)}
+    for name, model in models.items():
+        plain = companion.plain_of(name)
+        if plain is None:
+            continue
+        # What differs is the auxiliary objective alone.
+        own, other = model.get_params(), models[plain].get_params()
+        differing = {key for key in own if repr(own[key]) != repr(other.get(key))}
+        auxiliary = {"companion", "reconstruction_weight", "clustering_weight"}
+        assert differing <= auxiliary | {"neighbor_weight"}, name
+    for kind in (companion.PUBLISHED, companion.OURS):
+        assert f"DDC-UCO_T{kind}" in rows
+
+
+def test_gains_are_counted_seed_by_seed():
+    def record(method, seed, acc):
+        result = {"acc": acc}
+        return {"data": "d", "method": method, "seed": seed, "result": result}
+
+    acc = {"DDC": (0.5, 0.6), "DDC-UCO_T": (0.7, 0.5), "DEC": (0.4, 0.4)}
+    records = [
+        record(f"{name}, default", seed, value)
+        for name, values in acc.items()
+        for seed, value in enumerate(values)
+    ]
+    table = companion.differences(records)
+    assert "0.050 (0.050 ± 0.212)" in table and "1 of 2" in table
+    assert "DEC" not in table
+
+
+def test_a_curve_reports_and_changes_nothing(tmp_path):
+    X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).numpy()
+    settings = {
+        "n_clusters": 3,
+        "latent_dim": 2,
+        "hidden_layer_sizes": (8,),
+        "max_epochs": 12,
+        "random_state": 0,
+    }
+    model = published.recipes.pcx(**settings)
+    found = published.measure(lambda: (X, [0, 1, 2] * 20), model)
+    assert found["curve"]["epochs"] == [1, 5, 10]
+    assert found["steps"] == 12
+    model = published.recipes.pcx(**settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterCollapseWarning)  # as it does
+        model.fit(X)
+    again = published.clustering_accuracy([0, 1, 2] * 20, model.labels_)
+    assert found["acc"] == again
 
 
 SMALL_PCX = {

@@ -32,7 +32,7 @@ def anchor_similarity_loss(embedding, anchors, alpha=0.1):
 
     Notes
     -----
-    Eq. 5 of [1]_, with :math:`C` the cosine similarities,
+    Eq. 5 of [1]_, Eq. 3 and 4 for one batch, with :math:`C` the cosine similarities,
 
     .. math:: \frac{1}{n^2 - |A|} \sum_{(i,j) \notin A} |C_{ij}|
               - \frac{1 - \alpha}{|A|} \sum_{(i,j) \in A} C_{ij}.
