@@ -12,44 +12,34 @@ from skorch.callbacks import Callback
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
-from deepcluster_sk._estimator._size import check_expression
+from deepcluster_sk._estimator._size import (
+    EXPRESSION_ARRAYS,
+    check_expression,
+    check_pairs,
+)
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import CombinedCriterion, Criterion, RelativeReconstruction
+from deepcluster_sk.criteria import (
+    CombinedCriterion,
+    RelativeReconstruction,
+    SolvedSelfExpression,
+    TrainedSelfExpression,
+)
 from deepcluster_sk.exceptions import ConvergenceError
-from deepcluster_sk.initialization import standardize_data
+from deepcluster_sk.initialization import standardize_data, take_origin_of_code
 from deepcluster_sk.modules import SubspaceAutoencoder
-from deepcluster_sk.modules._subspaces import unit_norm
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
     fit_subspaces,
+    lacks_room,
     relative_weight,
     self_expression_of,
-    unit_rows,
 )
 
-
-class _SelfExpressionLoss(Criterion):
-    """The distance of each code to what the others make of it.
-
-    Parameters
-    ----------
-    shape : tuple (n, h)
-        Shape of the codes of all training rows.
-    weight : float
-    """
-
-    def __init__(self, shape, weight):
-        super().__init__()
-        self.weight = weight
-        # C Z as it was when C was last solved for.
-        self.register_buffer("expressed", torch.zeros(shape))
-
-    def forward(self, output, x, index):
-        error = unit_norm(output.embedding) - self.expressed[index]
-        return {"self_expression": self.weight * error.square().sum(1).mean()}
+# Steps of pretraining that few rows get, in more epochs than many.
+LEAST_STEPS, LEAST_EPOCHS = 400, 50
 
 
 class _SolveForExpression(Callback):
@@ -58,9 +48,9 @@ class _SolveForExpression(Callback):
     Parameters
     ----------
     solve : callable
-        ``solve(epoch)`` returns codes and their self-expression.
-    loss : _SelfExpressionLoss
-        Takes C Z.
+        ``solve(epoch)`` returns the self-expression.
+    loss : SolvedSelfExpression
+        Takes it.
     interval : int
         Number of epochs between two solutions.
     """
@@ -71,11 +61,10 @@ class _SolveForExpression(Callback):
         self.interval = interval
 
     def on_epoch_begin(self, net, **kwargs):
-        """Write C Z into the criterion."""
+        """Write C into the criterion."""
         epoch = len(net.history)
         if (epoch - 1) % self.interval == 0:
-            Z, C = self.solve(epoch)
-            self.loss.expressed.copy_(torch.from_numpy(C @ Z))
+            self.loss.set_expression(self.solve(epoch))
 
 
 class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
@@ -251,6 +240,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        "self_expression": [StrOptions({"solved", "trained"})],
+        "normalize": ["boolean"],
+        "affine": ["boolean", StrOptions({"auto"})],
+        "pretrain_epochs": [Interval(numbers.Integral, 0, None, closed="left"), None],
         "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
         "penalty": [StrOptions({"l1", "elasticnet", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
@@ -268,13 +261,16 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         architecture="mlp",
         image_shape=None,
         augmentation=None,
+        self_expression="solved",
+        normalize=True,
+        affine="auto",
         alpha=0.1,
         penalty="l1",
         l1_ratio=0.9,
         subspace_weight=1.0,
         update_interval=5,
         affinity_mass=0.9,
-        pretrain_epochs=50,
+        pretrain_epochs=None,
         max_epochs=50,
         batch_size=256,
         lr=1e-3,
@@ -294,6 +290,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.architecture = architecture
         self.image_shape = image_shape
         self.augmentation = augmentation
+        self.self_expression = self_expression
+        self.normalize = normalize
+        self.affine = affine
         self.alpha = alpha
         self.penalty = penalty
         self.l1_ratio = l1_ratio
@@ -314,55 +313,89 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _is_affine(self, n_features):
+        if self.affine == "auto":
+            return lacks_room(n_features, self.n_clusters)
+        return self.affine
+
     def _module_spec(self, n_features):
         return SubspaceAutoencoder, {
             "n_clusters": self.n_clusters,
+            "normalize": self.normalize,
+            "affine": self._is_affine(n_features),
             **self._network_arguments(n_features),
         }
 
+    def _validate_settings(self, n_features):
+        super()._validate_settings(n_features)
+        if self.self_expression == "trained" and self.penalty == "nuclear":
+            raise ValueError(
+                "penalty='nuclear' of DeepSubspaceClustering needs "
+                "self_expression='solved': it has no gradient that training could "
+                "follow. Got self_expression='trained'."
+            )
+
     def _check_size(self, n_samples, n_features):
+        if self.self_expression == "trained":
+            what, remedy = 'self_expression="trained"', 'Use "solved", or fewer rows'
+            arrays = EXPRESSION_ARRAYS["l2"]
+            check_pairs(self, n_samples, arrays, 8, what, remedy)
+            return
         times = 1 + -(-self.max_epochs // self.update_interval)
         check_expression(self, n_samples, self.latent_dim, times)
 
-    def _express(self, run, epoch):
-        """Codes at unit norm and their self-expression, in float64."""
-        Z = run.apply(run.module.encode).cpu().numpy().astype(np.float64)
-        if not np.isfinite(Z).all():
+    def _codes(self, run, epoch):
+        """Codes as they express one another, in float64."""
+        Z = run.apply(run.module.encode)
+        if not torch.isfinite(Z).all():
             raise ConvergenceError(
                 f"Training diverged: in phase 'self-expression', epoch {epoch}, the "
                 "embedding in the term 'self_expression' is not finite. "
                 f"Lower lr (now {self.lr:g}), or scale the data."
             )
-        Z = unit_rows(Z)
-        weight = relative_weight(Z, self.alpha)
-        return Z, self_expression_of(
-            Z, weight, self.penalty, self.l1_ratio, self._verbosity()
-        )
+        if run.module.affine:
+            take_origin_of_code(run.module, Z)
+        Z = run.apply(lambda x: run.module.expressed_codes(run.module.encode(x)))
+        return Z.cpu().numpy().astype(np.float64)
 
     def _phases(self, run):
         standardize_data(run)
-        yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
-        loss = _SelfExpressionLoss(
-            (len(run.rows), self.latent_dim), self.subspace_weight
+        epochs = self.pretrain_epochs
+        if epochs is None:
+            steps = run.net.n_batches(len(run.rows))
+            epochs = max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
+        yield Phase("pretrain", RelativeReconstruction(), epochs)
+        weight = relative_weight(self._codes(run, 0), self.alpha)
+        name, stop = "self-expression", StopOnPlateau(self.tol)
+        ratio = {"l1": 1.0, "l2": 0.0}.get(self.penalty, self.l1_ratio)
+        if self.self_expression == "trained":
+            loss = TrainedSelfExpression(
+                len(run.rows), self.subspace_weight, weight, ratio
+            )
+            batch = len(run.rows)
+            yield Phase(name, loss, self.max_epochs, callbacks=[stop], batch_size=batch)
+            C = loss.expression().detach().cpu().numpy().astype(np.float64)
+        else:
+            loss = SolvedSelfExpression(run.rows.X, self.subspace_weight)
+            terms = CombinedCriterion(RelativeReconstruction(), loss)
+            solve = partial(self._express, run, weight)
+            refresh = _SolveForExpression(solve, loss, self.update_interval)
+            yield Phase(name, terms, self.max_epochs, callbacks=[refresh, stop])
+            C = self._express(run, weight, run.n_iter)
+        self._fit_subspaces(run, C)
+
+    def _express(self, run, weight, epoch):
+        """The self-expression of the present codes, for an absolute weight."""
+        Z = self._codes(run, epoch)
+        return self_expression_of(
+            Z, weight, self.penalty, self.l1_ratio, self._verbosity()
         )
 
-        solve = partial(self._express, run)
-        yield Phase(
-            "self-expression",
-            CombinedCriterion(RelativeReconstruction(), loss),
-            self.max_epochs,
-            callbacks=[
-                _SolveForExpression(solve, loss, self.update_interval),
-                StopOnPlateau(self.tol),
-            ],
-        )
-        self._fit_subspaces(run)
-
-    def _fit_subspaces(self, run):
+    def _fit_subspaces(self, run, C):
         """Cut the graph of the last codes, and fit the clusters' subspaces."""
-        Z, C = self._express(run, run.n_iter)
         run.affinity = affinity(C, self.affinity_mass)
         labels = cut(run.affinity, self.n_clusters, run.random_state)
+        Z = self._codes(run, run.n_iter)
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
         run.module.projections.copy_(torch.from_numpy(projections))

@@ -28,6 +28,7 @@ from deepcluster_sk.initialization._standardization import (
     START_ROWS,
     scale_code,
     standardize_data,
+    take_origin_of_code,
     whiten_code,
 )
 
@@ -51,5 +52,6 @@ __all__ = [
     "random_start",
     "scale_code",
     "standardize_data",
+    "take_origin_of_code",
     "whiten_code",
 ]
