@@ -6,11 +6,7 @@ import numpy as np
 
 from deepcluster_sk._estimator._solver_base import Solution, apply_in_chunks
 from deepcluster_sk.solvers._cluster_means import cluster_means
-from deepcluster_sk.solvers._subspaces import (
-    fit_subspaces,
-    lacks_room,
-    subspace_residuals,
-)
+from deepcluster_sk.solvers._subspaces import fit_subspaces, subspace_residuals
 
 
 @dataclass
@@ -86,7 +82,7 @@ class LinearSubspacesMixin:
     def _is_affine(self, n_features):
         """Whether subspaces of so many features are affine."""
         if self.affine == "auto":
-            return self.latent_dim is None and lacks_room(n_features, self.n_clusters)
+            return self.latent_dim is None and n_features < 2 * self.n_clusters
         return self.affine
 
     def _coordinates_of(self, X, scale):

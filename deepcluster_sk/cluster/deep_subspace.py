@@ -26,14 +26,13 @@ from deepcluster_sk.criteria import (
     TrainedSelfExpression,
 )
 from deepcluster_sk.exceptions import ConvergenceError
-from deepcluster_sk.initialization import standardize_data, take_origin_of_code
+from deepcluster_sk.initialization import standardize_data
 from deepcluster_sk.modules import SubspaceAutoencoder
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
     fit_subspaces,
-    lacks_room,
     relative_weight,
     self_expression_of,
 )
@@ -72,15 +71,18 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     Minimises the reconstruction error of an autoencoder plus
     ``subspace_weight * (||Z - C Z||² + λ R(C))``, Z being the codes at unit norm and
-    C the self-expression with zero diagonal [1]_ [2]_. Training and closed form
-    alternate: C is solved for the present codes, then the network is trained
-    towards ``C Z``. At the end the graph ``|C| + |C|ᵀ`` is cut by spectral
-    clustering, and a linear subspace of the code is fitted to each cluster. A new
-    sample belongs to the nearest one, through the encoder.
+    C the self-expression with zero diagonal. Either training and closed form
+    alternate, as in [1]_: C is solved for the present codes, then the network is
+    trained for some epochs with that C. Or C is trained with the network, as in the
+    deep subspace clustering networks, DSC-Net, of [2]_
+    (``self_expression="trained"``). At the end the graph ``|C| + |C|ᵀ`` is cut by
+    spectral clustering, and a linear subspace of the code is fitted to each cluster. A
+    new sample belongs to the nearest one, through the encoder.
 
     For some 10,000 samples with "l1" and "elasticnet", whose C is sparse; "l2" and
     "nuclear" take the memory and time that they take in
-    ``SparseSubspaceClustering``.
+    ``SparseSubspaceClustering``. A trained C has an entry for each pair of samples
+    whatever the penalty, and all samples are in every batch: for a few thousand.
 
     Parameters
     ----------
@@ -105,24 +107,33 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+    self_expression : {"solved", "trained"}, default="solved"
+        Whether C is solved for every ``update_interval`` epochs and held in between,
+        or is a weight of the network, from zero on: DSC-Net. The decoder then gets
+        ``C Z`` in place of Z, and every batch has all rows.
+    normalize : bool, default=True
+        Whether codes express one another at unit norm. In [1]_ and [2]_ they do not.
     alpha : float, default=0.1
-        λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``.
+        λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``. It is
+        measured once, on the codes that pretraining leaves.
     penalty : {"l1", "elasticnet", "nuclear", "l2"}, default="l1"
-        R, as in ``SparseSubspaceClustering``.
+        R, as in ``SparseSubspaceClustering``. "nuclear" cannot be trained.
     l1_ratio : float, default=0.9
         Share of the first term of "elasticnet", in (0, 1].
     subspace_weight : float, default=1.0
         Weight of the self-expression, in [0, inf). Both terms are relative, so that 1
         weighs them equally.
     update_interval : int, default=5
-        Number of epochs between two self-expressions.
+        Number of epochs between two self-expressions, where they are solved for.
     affinity_mass : float, default=0.9
         Only the largest entries of each row of C enter the graph, as many as hold
         this share of its absolute sum, in (0, 1].
-    pretrain_epochs : int, default=50
-        Epochs of reconstruction alone, before codes are expressed.
+    pretrain_epochs : int or None, default=None
+        Epochs of reconstruction alone, before codes are expressed. None means 50, or
+        as many more as make 400 batches: an epoch of few rows is few steps.
     max_epochs : int, default=50
-        Largest number of passes over the data after that.
+        Largest number of passes over the data after that. A trained C takes one step a
+        pass.
     batch_size : int, default=256
         Largest number of rows in a batch; batches are of nearly equal size.
     lr : float, default=1e-3
@@ -202,11 +213,22 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     norm.
 
     Without unit norm the self-expression term would shrink the codes, and the
-    decoder undo it: the term would vanish without any structure [3]_.
+    decoder undo it: the term would vanish without any structure [3]_. Where C is
+    trained, the decoder gets rows of ``C Z`` as long as the codes were.
 
-    [2]_ trains all n x n entries of C as weights. Here C has a closed form, or is
-    sparse, and mini-batches of any size serve. R(C) does not depend on the network
-    and is not part of the loss that is recorded.
+    The gradient goes through both Z of ``||Z - C Z||²``. Where C is solved,
+    mini-batches of any size serve: the rows that a batch is made of are encoded with
+    it, a few for each of its rows with "l1", all with "l2" and "nuclear". R(C) then
+    does not depend on the network, and is not part of the loss that is recorded.
+
+    DSC-Net as published has ``self_expression="trained", normalize=False``, "l1" or
+    "l2", and convolutions; see :func:`deepcluster_sk.recipes.dsc_net`. Its authors
+    write ``||X - X̂||² / 2 + λ_1 R(C) + λ_2 / 2 ||Z - C Z||²``, summed over all samples
+    and features. Their code sharpens the graph before it is cut, by a singular value
+    decomposition of C and powers of the result; here ``affinity_mass`` thins it. They
+    label training samples alone. Memory grows with n²: four n x n arrays of single
+    precision while training and some ten of double precision when the graph is
+    made, which is refused beyond 8 GB, or n = 10,000.
 
     The self-expression involves all training samples. ``objective_`` and ``score``
     therefore use what a new sample has as well: its relative reconstruction error plus
@@ -242,7 +264,6 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         **BaseDeepClusterer._parameter_constraints,
         "self_expression": [StrOptions({"solved", "trained"})],
         "normalize": ["boolean"],
-        "affine": ["boolean", StrOptions({"auto"})],
         "pretrain_epochs": [Interval(numbers.Integral, 0, None, closed="left"), None],
         "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
         "penalty": [StrOptions({"l1", "elasticnet", "nuclear", "l2"})],
@@ -263,7 +284,6 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         augmentation=None,
         self_expression="solved",
         normalize=True,
-        affine="auto",
         alpha=0.1,
         penalty="l1",
         l1_ratio=0.9,
@@ -292,7 +312,6 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.augmentation = augmentation
         self.self_expression = self_expression
         self.normalize = normalize
-        self.affine = affine
         self.alpha = alpha
         self.penalty = penalty
         self.l1_ratio = l1_ratio
@@ -313,16 +332,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _is_affine(self, n_features):
-        if self.affine == "auto":
-            return lacks_room(n_features, self.n_clusters)
-        return self.affine
-
     def _module_spec(self, n_features):
         return SubspaceAutoencoder, {
             "n_clusters": self.n_clusters,
             "normalize": self.normalize,
-            "affine": self._is_affine(n_features),
             **self._network_arguments(n_features),
         }
 
@@ -346,16 +359,13 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _codes(self, run, epoch):
         """Codes as they express one another, in float64."""
-        Z = run.apply(run.module.encode)
+        Z = run.apply(lambda x: run.module.expressed_codes(run.module.encode(x)))
         if not torch.isfinite(Z).all():
             raise ConvergenceError(
                 f"Training diverged: in phase 'self-expression', epoch {epoch}, the "
                 "embedding in the term 'self_expression' is not finite. "
                 f"Lower lr (now {self.lr:g}), or scale the data."
             )
-        if run.module.affine:
-            take_origin_of_code(run.module, Z)
-        Z = run.apply(lambda x: run.module.expressed_codes(run.module.encode(x)))
         return Z.cpu().numpy().astype(np.float64)
 
     def _phases(self, run):

@@ -28,7 +28,6 @@ from deepcluster_sk.initialization._standardization import (
     START_ROWS,
     scale_code,
     standardize_data,
-    take_origin_of_code,
     whiten_code,
 )
 
@@ -52,6 +51,5 @@ __all__ = [
     "random_start",
     "scale_code",
     "standardize_data",
-    "take_origin_of_code",
     "whiten_code",
 ]

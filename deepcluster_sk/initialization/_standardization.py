@@ -45,26 +45,6 @@ def whiten_code(run, ridge=0.1):
     scale_code(module, mean, covariance, covariance, ridge, torch.ones(()))
 
 
-@torch.no_grad()
-def take_origin_of_code(module, code):
-    """Give the code mean 0, and the constant of affine subspaces its length.
-
-    The autoencoder's reconstructions stay.
-
-    Parameters
-    ----------
-    module : SubspaceAutoencoder
-        Its ``constant`` becomes the root mean square norm of the code.
-    code : Tensor of shape (n, h)
-        That of the training data.
-    """
-    code = code.cpu().double()
-    mean, same = code.mean(0), torch.eye(code.shape[1], dtype=torch.double)
-    size = (code - mean).square().sum(1).mean().sqrt()
-    module.constant.copy_(size if size > 0 else torch.ones(()))
-    module.autoencoder.rebase(mean, same, same)
-
-
 def scale_code(module, shift, covariance, measured, ridge, variance):
     """Move the code's origin and make a covariance of it a multiple of the identity.
 

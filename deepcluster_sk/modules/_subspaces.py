@@ -22,9 +22,6 @@ class SubspaceAutoencoder(CentroidAutoencoder):
         Number k of clusters.
     normalize : bool, default=True
         Whether codes are taken at unit norm.
-    affine : bool, default=False
-        Whether codes have a constant as an additional last value, so that subspaces
-        need not contain the origin.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
 
@@ -37,38 +34,26 @@ class SubspaceAutoencoder(CentroidAutoencoder):
     tensor([[1., 1., 1.]])
     """
 
-    def __init__(self, n_clusters, normalize=True, affine=False, **autoencoder):
+    def __init__(self, n_clusters, normalize=True, **autoencoder):
         super().__init__(n_clusters, trainable=False, **autoencoder)
-        self.normalize, self.affine = normalize, affine
-        h = autoencoder["latent_dim"] + affine
+        self.normalize = normalize
+        h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
-        self.register_buffer("constant", torch.ones(()) if affine else None)
 
     def reorder_clusters(self, order):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.projections)
 
-    def _with_constant(self, embedding):
-        if not self.affine:
-            return embedding
-        constant = self.constant.to(embedding).expand(len(embedding), 1)
-        return torch.cat([embedding, constant], dim=1)
-
     def expressed_codes(self, embedding):
-        """Codes as they express one another: with the constant, at unit norm, (n, h).
-
-        The last axis is one longer than that of a code where subspaces are affine.
-        """
-        z = self._with_constant(embedding)
-        return unit_norm(z) if self.normalize else z
+        """Codes as they express one another, (n, h)."""
+        return unit_norm(embedding) if self.normalize else embedding
 
     def codes_of_expressed(self, expressed, embedding):
         """Codes in the direction of expressed ones, as long as they were, (n, h)."""
-        if self.normalize:
-            lengths = self._with_constant(embedding).norm(dim=-1, keepdim=True)
-            expressed = lengths * expressed
-        return expressed[:, : embedding.shape[1]]
+        if not self.normalize:
+            return expressed
+        return embedding.norm(dim=-1, keepdim=True) * expressed
 
     def residuals(self, embedding):
         """Squared distance of each expressed code to each subspace, (n, k)."""

@@ -28,14 +28,6 @@ def unit_rows(Z):
     return Z / np.where(norms > 0, norms, 1)
 
 
-def lacks_room(n_features, n_clusters):
-    """Whether so many features have no room for independent subspaces.
-
-    Planes through the origin, one a cluster, take two features each.
-    """
-    return n_features < 2 * n_clusters
-
-
 def largest_products(Z):
     """``max_{j != i} |z_i . z_j|`` for every row, without an n x n array."""
     n = len(Z)
