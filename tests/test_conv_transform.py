@@ -206,6 +206,23 @@ def test_gradients_of_the_slides_objective():
     assert value().item() == pytest.approx(expected.item())
 
 
+def test_without_a_weight_of_kmeans_the_nearest_centre_decides():
+    """As with a weight that is nearly zero."""
+    nets = [module(kmeans_weight=w) for w in (0.0, 1e-3)]
+    centers = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    for net in nets:
+        net.centers.copy_(centers)
+    e = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+    slope = (nets[1].code_values(e) - nets[0].code_values(e)) / 1e-3
+    torch.testing.assert_close(slope, nets[0].distances(e), rtol=0.01, atol=0.01)
+
+    X, y = images()
+    model = ConvTransformClustering(
+        4, image_shape=(1, 8, 8), kmeans_weight=0, random_state=0
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
 @pytest.mark.parametrize("filters", [(12,), (12, 12)])
 def test_images_are_clustered_by_maps_of_full_width(filters):
     X, y = images()

@@ -185,6 +185,7 @@ OF_THE_METHOD = {
     "clustering_weight",
     "reconstruction_weight",
     "subspace_weight",
+    "kmeans_weight",
     "transform_penalty",
     "alpha",
     "penalty",

@@ -136,7 +136,8 @@ class ConvTransformClustering(BaseDeepClusterer):
     sparsity_weight : float, default=0.01
         Weight of the absolute values of the codes, in [0, inf).
     kmeans_weight : float, default=0.1
-        Weight of the squared distances of codes to their centres, in [0, inf).
+        Weight of the squared distances of codes to their centres, in [0, inf). With 0
+        codes are learned without clusters, and k-means then finds these.
     pretrain_epochs : int, default=30
         Epochs without the k-means term; then k-means on the codes finds the centres
         to start from.
@@ -386,7 +387,10 @@ class ConvTransformClustering(BaseDeepClusterer):
     # --- the predict path -------------------------------------------------------
 
     def _assign(self, module, x):
-        return index_of_smallest(module.code_values(module.encode(x)))
+        embedding = module.encode(x)
+        if self.kmeans_weight == 0:  # which leaves nothing to tell clusters apart
+            return index_of_smallest(module.distances(embedding))
+        return index_of_smallest(module.code_values(embedding))
 
     def _row_objective(self, module, x):
         values = module.code_values(module.encode(x)).amin(1)

@@ -124,6 +124,14 @@ class ConvTransform(nn.Module):
         values = [self._code_values(embedding, center) for center in self.centers]
         return torch.stack(values, dim=1)
 
+    def distances(self, embedding):
+        """Squared distance of the best code without k-means to each centre, (n, k).
+
+        That is the slope of ``code_values`` as the weight of k-means falls to zero.
+        """
+        z = nn.functional.softshrink(embedding, self.sparsity_weight / 2)
+        return torch.stack([(z - c).square().sum(-1) for c in self.centers], dim=1)
+
     def _code_values(self, embedding, center):
         w, s = self.kmeans_weight, self.sparsity_weight
         apart = w / (1 + w) * (embedding - center).square().sum(-1)
