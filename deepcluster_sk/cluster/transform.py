@@ -113,7 +113,6 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         centred, and a constant column, the root mean square norm of its rows, is
         added to it. "auto" does so where there are fewer than two features a cluster
         and ``latent_dim`` is None. Lines through the origin of such data need False.
-        Not with a kernel, nor with "kmeans".
     kernel : {"rbf", "polynomial"} or None, default=None
         Kernel transform learning [4]_: the first transform acts on the values that a
         kernel has between a row and the training data, projected on their leading
@@ -126,7 +125,8 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         Number of training rows, at least 1, that the kernel is taken with: all of
         them, or as many drawn at random. They are kept, for new samples.
     clustering : {"kmeans", "subspace"}, default="subspace"
-        The clustering term.
+        The clustering term. With "kmeans", and with a kernel, ``affine`` does nothing:
+        clusters then are places, or kernel values have no origin to leave.
     alpha : float, default=0.1
         μ relative to the data, in (0, inf): μ is ``alpha`` times the smallest
         value for which half of the rows of C vanish under "l1", at the start. For

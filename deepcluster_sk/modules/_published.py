@@ -7,7 +7,7 @@ from torch import nn
 from deepcluster_sk.modules._autoencoders import Autoencoder, MLPAutoencoder
 
 
-class StackedAutoencoder(MLPAutoencoder):
+class RectifiedMLPAutoencoder(MLPAutoencoder):
     """A perceptron whose code has passed the activation too: ``φ(W_2 φ(W_1 x))``.
 
     Parameters
@@ -20,8 +20,8 @@ class StackedAutoencoder(MLPAutoencoder):
     Examples
     --------
     >>> import torch
-    >>> from deepcluster_sk.modules import StackedAutoencoder
-    >>> network = StackedAutoencoder(4, 2, hidden_layer_sizes=(8,))
+    >>> from deepcluster_sk.modules import RectifiedMLPAutoencoder
+    >>> network = RectifiedMLPAutoencoder(4, 2, hidden_layer_sizes=(8,))
     >>> bool((network.encode(torch.randn(3, 4)) >= 0).all())
     True
     """
