@@ -114,6 +114,7 @@ def n_map_values(channels, image_shape):
     Returns
     -------
     width : int
+        Number of values of the last feature maps.
 
     Examples
     --------
