@@ -222,7 +222,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     does not depend on the network, and is not part of the loss that is recorded.
 
     DSC-Net as published has ``self_expression="trained", normalize=False``, "l1" or
-    "l2", and convolutions; see ``recipes.dsc_net``. Its authors
+    "l2", and convolutions; see :func:`deepcluster_sk.recipes.dsc_net`. Its authors
     write ``||X - X̂||² / 2 + λ_1 R(C) + λ_2 / 2 ||Z - C Z||²``, summed over all samples
     and features. Their code sharpens the graph before it is cut, by a singular value
     decomposition of C and powers of the result; here ``affinity_mass`` thins it. They
