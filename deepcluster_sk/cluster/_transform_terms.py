@@ -15,6 +15,7 @@ from deepcluster_sk.solvers import (
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._local_pca import reseed_empty
 from deepcluster_sk.solvers._neighbor_graph import nearest_neighbors
+from deepcluster_sk.solvers._numbering import numbered
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
@@ -121,7 +122,8 @@ class KMeansTerm:
         self.n_clusters, self.gamma = settings.n_clusters, settings.kmeans_weight
         kmeans = KMeans(self.n_clusters, n_init=10, random_state=random_state)
         with ignored_warnings(ConvergenceWarning):  # fewer distinct rows than clusters
-            self.labels = kmeans.fit_predict(Z)
+            labels = kmeans.fit_predict(Z)
+        _, self.labels = numbered(kmeans.cluster_centers_, labels)
         self.centers = cluster_means(Z, self.labels, self.n_clusters)
 
     def code(self, X, T):
