@@ -123,7 +123,7 @@ SMALL = {
         n_clusters=3, n_layers=3, latent_dim=12, max_iter=5, random_state=0
     ),
     "DeepTransformClustering-kmeans": DeepTransformClustering(
-        n_clusters=3, n_layers=2, clustering="kmeans", max_iter=5, random_state=0
+        n_clusters=3, latent_dim=2, clustering="kmeans", max_iter=5, random_state=0
     ),
     "DeepTransformClustering-neighbors": DeepTransformClustering(
         n_clusters=3, latent_dim=3, penalty="neighbors", max_iter=5, random_state=0
