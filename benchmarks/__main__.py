@@ -8,6 +8,7 @@ SUITES = (
     "companion",
     "subspace",
     "exemplars",
+    "published",
     "speed_step",
     "threads",
     "speed",

@@ -63,7 +63,8 @@ def gaussian_kernel(x, relative_width=0.15):
     and it is the code that gave the published figures. The median is the lower one and
     runs over the pairs of distinct samples. :math:`\sigma^2` is not allowed below 1e-9
     nor below 1e-4 of the mean squared distance to the batch's mean, so a batch of equal
-    samples has a kernel of ones and finite gradients.
+    samples has a kernel of ones and finite gradients. Permuting the entries of all
+    samples alike changes nothing (Eq. 11).
 
     References
     ----------

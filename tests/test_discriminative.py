@@ -382,6 +382,24 @@ def test_weight_of_the_pairs_may_change_over_stage_one(blobs):
     assert WeightSchedule(None, "x", 1, 2, 3).get_params()["epochs"] == 3
 
 
+def test_a_schedule_goes_on_where_a_fit_was_killed(blobs, tmp_path):
+    X, _ = blobs
+
+    class Killed(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if net.phase_.name == "stage I" and len(net.history) == 4:
+                raise KeyboardInterrupt
+
+    settings = {"discriminative_weight": (4, 1), "pretrain_epochs": 3}
+    settings |= {"anchors": [(0, 1), (5, 9)], "checkpoint": tmp_path / "folder"}
+    with pytest.raises(KeyboardInterrupt):
+        small(callbacks=[Killed()], **settings).fit(X)
+    resumed = small(**settings).fit(X)
+    whole = small(**{**settings, "checkpoint": None}).fit(X)
+    assert resumed.history_ == whole.history_
+    assert_array_equal(resumed.transform(X), whole.transform(X))
+
+
 @pytest.mark.parametrize("weight", [(1, 2, 3), (-1, 2), ("a", "b"), ()])
 def test_weights_that_are_no_pair_are_refused(weight, blobs, untrained):
     with pytest.raises(ValueError, match=r"'discriminative_weight' .* two of them"):

@@ -74,6 +74,8 @@ DIVERGENCE = {
     "n_init": 20,
     "reconstruction_weight": 0,
     "companion": None,
+    "kernel_width": 0.15,
+    "kernel_width_of": "distances",
 }
 EXEMPLARS = {
     "latent_dim": 10,

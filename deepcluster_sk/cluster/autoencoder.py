@@ -28,7 +28,9 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
 
     Minimises the squared error between the input and its reconstruction, averaged
     over features and samples. With ``noise_std > 0`` the network sees noisy inputs
-    and learns to return the clean ones (a denoising autoencoder). Followed by
+    and learns to return the clean ones (a denoising autoencoder). That is Eq. 1 of
+    Esser et al. (AISTATS 2023) without a penalty, and the autoencoder that the
+    tensorized one is compared with there. Followed by
     k-means it is the classic baseline of deep clustering:
     ``make_pipeline(Autoencoder(), KMeans(10))``.
 

@@ -103,7 +103,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     between their kernel density estimates in a hidden layer, of equal size, and A
     near the corners of the simplex (the three terms of Eq. 5 of [1]_).
     ``reconstruction_weight`` adds a decoder (DDC-AE); ``companion`` asks that the
-    clusters separate in every block of the encoder (DDC-UCO).
+    clusters separate in every block of the encoder (DDC-UCO, Eq. 4).
 
     Parameters
     ----------
@@ -239,8 +239,10 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
     The "conv" encoder is the paper's: two 5 x 5 convolutions; pooling, two 3 x 3
     convolutions, pooling; 32 channels, batch normalisation. Images below 20 pixels
     are too small for it: its convolutions are then padded with zeros. The paper
-    lowers ``lr`` to 1e-4 with companions, trains 200 epochs, and keeps the best of
-    20 runs (``n_init``).
+    keeps the best of 20 runs (``n_init``). It names neither a number of epochs nor a
+    lower rate with companions; its authors' code has 200 epochs, and 1e-4 with
+    companions. All settings of the paper are in :func:`deepcluster_sk.recipes.ddc` and
+    those beside it.
 
     A cluster without samples for five epochs is given half of the largest one, and
     a ``ClusterCollapseWarning`` says so.

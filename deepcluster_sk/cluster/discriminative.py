@@ -106,9 +106,9 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         Pairs of samples that are alike. "data" and "batch" say where near neighbours
         are looked for: in the whole data, once, with distances relative to those of the
         neighbourhood, and batches that keep anchors together; or in each batch, as in
-        [1]_. Pairs that are known otherwise (Eq. 2) are given by the positions of their
-        rows in X, an array-like of shape (n_pairs, 2), or as the entries that are not
-        zero of a sparse matrix of shape (n_samples, n_samples); then no others are
+        [1]_. Pairs that are known otherwise (Eq. 1 and 2) are given by the positions of
+        their rows in X, an array-like of shape (n_pairs, 2), or as the entries that are
+        not zero of a sparse matrix of shape (n_samples, n_samples); then no others are
         looked for.
     n_neighbors : int, default=10
         Neighbours of each sample in the graph, at least 1; [1]_ takes fewer than

@@ -306,6 +306,10 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     reconstruction error, a mean over features in units of the root mean square of X
     about its medians. The other two terms are as printed.
 
+    Network and centroids are found in turn (Eq. 4): the one by steps of the optimizer
+    (Eq. 5), the other by moving averages (Eq. 6 and 7), and so are the sizes of
+    clusters (Eq. 13), whose inverses weigh samples (Eq. 10 to 12).
+
     With ``imbalanced=True`` and ``init="k-means"``, k-means is repeated with the
     weights of Eq. 12, those of the clusters found before. The weighted loss alone
     helps little: plain k-means splits a large cluster rather than tell two small ones

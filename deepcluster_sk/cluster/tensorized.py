@@ -61,9 +61,10 @@ class TensorizedAutoencoder(
         How to read a row of X as an image; needed by ``architecture="conv"``.
     code_layer : {"orthonormal", "linear", "relu"}, default="orthonormal"
         What an autoencoder without hidden layers is. "orthonormal": linear, with an
-        encoder of orthonormal rows and its transpose for a decoder (section 2.1);
-        "linear": an encoder and a decoder that nothing ties, without biases; "relu":
-        the same with ReLU on the code, the one-hidden-layer network of appendix B.3.
+        encoder of orthonormal rows and its transpose for a decoder (Eq. 3, section
+        2.1); "linear": an encoder and a decoder that nothing ties, without biases;
+        "relu": the same with ReLU on the code, the one-hidden-layer network of
+        appendix B.3.
     code_penalty : float or "auto", default="auto"
         λ of Eq. 2, in [-1, 1]. Negative values hold the samples of a cluster near
         its centre: 0 ignores how far they spread along the code, -1 makes the

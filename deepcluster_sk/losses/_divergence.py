@@ -28,7 +28,8 @@ def cauchy_schwarz_loss(assignment, kernel):
 
     Notes
     -----
-    Eq. 2, 6 of [1]_: with :math:`N = A^T K A`,
+    Eq. 2 and 6 of [1]_, what stands in the logarithm of Eq. 1: with
+    :math:`N = A^T K A`,
     :math:`\frac{2}{k(k-1)} \sum_{i<j} N_{ij} / \sqrt{N_{ii} N_{jj}}`. As in the
     authors' code, :math:`N_{ij}` is at least 1e-9 and the product under the root at
     least 1e-18.

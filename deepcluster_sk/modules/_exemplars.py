@@ -51,8 +51,9 @@ class ExemplarAutoencoder(CentroidAutoencoder):
     """An autoencoder with a centroid-integration unit between encoder and decoder.
 
     The unit concatenates a code with its nearest centroid and mixes the two by one
-    linear layer. It starts as a no-op, identity on the code and zero on the
-    centroid: a freshly drawn layer would break a decoder that is already trained.
+    linear layer (Eq. 3 of the paper). It starts as a no-op, identity on the code and
+    zero on the centroid: a freshly drawn layer would break a decoder that is already
+    trained.
 
     Parameters
     ----------

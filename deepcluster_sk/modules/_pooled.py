@@ -81,6 +81,7 @@ class PooledConvAutoencoder(Autoencoder):
 class FullyConvAutoencoder(Autoencoder):
     """Convolutions and pooling only: the code is a small image of many channels.
 
+    The network of section 3.3 of Tzoreff et al. (2018), whose channels are not told.
     Three layers of convolution, ReLU, batch normalisation and max-pooling; three of
     nearest-neighbour upsampling and convolution back. The first two layers halve height
     and width, rounding up; the third pools what is left to ``side`` x ``side`` pixels
