@@ -11,6 +11,7 @@ docstring says so. Where an estimator does something that no paper does (cluster
 lost all rows are re-seeded, and a warning says so), it does it in recipes too.
 """
 
+import math
 from functools import partial
 
 from deepcluster_sk.cluster import (
@@ -19,31 +20,49 @@ from deepcluster_sk.cluster import (
     DEC,
     IDEC,
     PCX,
+    ConvTransformClustering,
+    DeepDictionaryClustering,
+    DeepSubspaceClustering,
+    DeepTransformClustering,
     DiscriminativeClustering,
     TensorizedAutoencoder,
 )
-from deepcluster_sk.modules import BottleneckConvAutoencoder, UnpooledConvAutoencoder
+from deepcluster_sk.modules import (
+    BottleneckConvAutoencoder,
+    FeatureMapAutoencoder,
+    RectifiedMLPAutoencoder,
+    UnpooledConvAutoencoder,
+    n_map_values,
+)
 
 __all__ = [
+    "ctl",
     "dcec",
     "dcn",
     "ddc",
     "ddc_ae",
     "ddc_uco_naive",
     "ddc_uco_tensor",
+    "ddl_kmeans",
+    "ddl_ssc",
     "dec",
     "dec_conv",
     "dec_uco_naive",
     "dec_uco_tensor",
     "discriminative_coil",
     "discriminative_mnist",
+    "dsc_net",
+    "dtl_kmeans",
+    "dtl_ssc",
     "idec",
     "pcx",
     "pcx_div",
     "pcx_imba",
+    "sae_ssc",
     "tae_conv",
     "tae_linear",
     "tae_mlp",
+    "tsc",
 ]
 
 # The paper trains each model 20 times and reports the run of lowest total loss
@@ -118,6 +137,9 @@ TENSORIZED = {
     "tol": 0.0,
 }
 COMPANIONS = {"companion_weight": 0.01, "companion_weighting": "constant"}
+# Slides give objectives and no settings: widths, weights and lengths are open, and left
+# as they are by default.
+SLIDES = {"n_init": 1, "tol": 0.0}
 
 
 def _convolutional(image_shape):
@@ -1029,3 +1051,412 @@ def tae_conv(n_clusters, image_shape, latent_dim=10, **settings):
         "latent_dim": latent_dim,
     }
     return TensorizedAutoencoder(n_clusters, **{**published, **settings})
+
+
+def sae_ssc(n_clusters, n_features, **settings):
+    """SAE + SSC: a stacked autoencoder with sparse subspace clustering of its code.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    n_features : int
+        Width of the data: the errors that are summed here are means in the estimator.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepSubspaceClustering` that replace
+        those of the slides.
+
+    Returns
+    -------
+    model : DeepSubspaceClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_, slide "SAE based Clustering": two layers of encoder and two of
+    decoder, an activation on the code too; ``||X - X̂||² + ||Z - Z C||² + λ ||C||_1``
+    with a zero diagonal, no unit norm, both first terms summed and of the same weight:
+    ``subspace_weight`` is one by the number of features. "Way Out": solved by back
+    propagation, so C is solved in every epoch, and held for it.
+
+    Left open by [1]_: the activation (ReLU), widths (the estimator's), λ (``alpha``,
+    relative to the code), rate and epochs. The scale of X, by which the first term is
+    divided here; the network has biases. [2]_, which the slide cites, finds C in the
+    data beforehand and holds it.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+    .. [2] X. Peng, S. Xiao, J. Feng, W. Y. Yau and Z. Yi. Deep subspace clustering
+       with sparsity prior. IJCAI 2016.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> model = recipes.sae_ssc(3, n_features=100)
+    >>> model.normalize, model.subspace_weight, model.update_interval
+    (False, 0.01, 1)
+    """
+    published = {
+        **SLIDES,
+        "architecture": partial(RectifiedMLPAutoencoder, hidden_layer_sizes=(128,)),
+        "self_expression": "solved",
+        "normalize": False,
+        "penalty": "l1",
+        "subspace_weight": 1 / n_features,
+        "update_interval": 1,
+    }
+    return DeepSubspaceClustering(n_clusters, **{**published, **settings})
+
+
+def dsc_net(
+    n_clusters,
+    image_shape,
+    channels=(10, 20, 30),
+    kernel_sizes=(5, 3, 3),
+    penalty="l2",
+    **settings,
+):
+    """DSC-Net: deep subspace clustering networks, with a trained self-expression.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    image_shape : tuple of int (C, H, W)
+        How to read a row of X as an image.
+    channels : sequence of int, default=(10, 20, 30)
+        Number of feature maps of each layer of the encoder.
+    kernel_sizes : sequence of int, default=(5, 3, 3)
+        Side of the filters of each layer.
+    penalty : {"l1", "l2"}, default="l2"
+        DSC-Net-L1 or DSC-Net-L2.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepSubspaceClustering` that replace
+        those of the paper.
+
+    Returns
+    -------
+    model : DeepSubspaceClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_ (Sections 3 and 4): convolutions of stride 2 with ReLU, whose last
+    feature maps are the code; a fully connected layer without bias or activation
+    between encoder and decoder, whose weights are C, with a zero diagonal; the error
+    of the reconstruction from ``C Z``, ``λ_1 R(C)`` and ``λ_2 / 2 ||Z - C Z||²``; an
+    autoencoder that is trained without that layer before; all data in one batch; Adam
+    at 1e-3. The default network is the one for the Extended Yale B faces, for which
+    λ_1 is 1 and λ_2 is ``10^(k / 10 - 3)``; ORL has ``channels=(5, 3, 3)``, COIL-20
+    ``channels=(15,), kernel_sizes=(3,)``.
+
+    ``subspace_weight`` is λ_2 by the number of features, as the estimator takes means.
+    What λ_1 weighs depends on the scale of the images, and is ``alpha`` here, relative
+    to the code. The scale of X is divided out. The decoder's last layer is linear, as
+    centred images are negative in part. The graph is thinned (``affinity_mass``) where
+    the authors' code takes a singular value decomposition of C and powers. Numbers of
+    epochs differ from set to set in that code (30 to 1,000): 500 and 300 are ours.
+
+    References
+    ----------
+    .. [1] P. Ji, T. Zhang, H. Li, M. Salzmann and I. Reid. Deep subspace clustering
+       networks. NIPS 2017.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> model = recipes.dsc_net(38, image_shape=(1, 48, 42))
+    >>> model.self_expression, model.latent_dim
+    ('trained', 1080)
+    """
+    n_features = math.prod(image_shape)
+    network = partial(
+        FeatureMapAutoencoder,
+        channels=tuple(channels),
+        kernel_sizes=tuple(kernel_sizes),
+        image_shape=tuple(image_shape),
+    )
+    published = {
+        "architecture": network,
+        "latent_dim": n_map_values(channels, image_shape),
+        "image_shape": tuple(image_shape),
+        "self_expression": "trained",
+        "normalize": False,
+        "penalty": penalty,
+        "subspace_weight": 10 ** (n_clusters / 10 - 3) / n_features,
+        "pretrain_epochs": 500,
+        "max_epochs": 300,
+        "batch_size": 10_000,
+        "lr": 1e-3,
+        "optimizer": "adam",
+        "tol": 0.0,
+    }
+    return DeepSubspaceClustering(n_clusters, **{**published, **settings})
+
+
+def ddl_kmeans(n_clusters, **settings):
+    """DDL + k-means: three dictionaries with a k-means term on the codes.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepDictionaryClustering` that replace
+        those of the slides.
+
+    Returns
+    -------
+    model : DeepDictionaryClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_, the slide after "Transform Learning": ``||X - D_1 D_2 D_3 Z||² +
+    μ ||Z - Z Hᵀ (H Hᵀ)⁻¹ H||²`` with ``Z``, ``D_3 Z`` and ``D_2 D_3 Z`` not negative.
+
+    Left open by [1]_: numbers of atoms, μ (1 here), the start and the number of sweeps.
+    Its slide "Solution" updates the dictionaries by pseudo-inverses, under which
+    neither the constraints nor the descent hold: here every block is updated
+    exactly, under the constraints, with atoms of unit norm.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> recipes.ddl_kmeans(3).clustering
+    'kmeans'
+    """
+    published = {**SLIDES, "clustering": "kmeans", "clustering_weight": 1.0}
+    return DeepDictionaryClustering(n_clusters, **{**published, **settings})
+
+
+def ddl_ssc(n_clusters, **settings):
+    """DDL + SSC: three dictionaries with sparse subspace clustering of the codes.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepDictionaryClustering` that replace
+        those of the slides.
+
+    Returns
+    -------
+    model : DeepDictionaryClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_, slides "Two examples" and the one after "Transform Learning", and
+    the subject of [2]_, which that one cites: ``||X - D_1 D_2 D_3 Z||² +
+    μ (||Z - Z C||² + λ ||C||_1)`` with a zero diagonal, the codes of all layers not
+    negative. Left open by [1]_, and exact where the slides are not: as for
+    :func:`ddl_kmeans`.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+    .. [2] A. Goel and A. Majumdar. Sparse subspace clustering friendly deep
+       dictionary learning for hyperspectral image classification. IEEE GRSL 19
+       (2022).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> recipes.ddl_ssc(3).clustering
+    'subspace'
+    """
+    published = {**SLIDES, "clustering": "subspace"}
+    return DeepDictionaryClustering(n_clusters, **{**published, **settings})
+
+
+def tsc(n_clusters, penalty="l1", **settings):
+    """TSC: transformed subspace clustering, one transform.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    penalty : {"l1", "nuclear", "neighbors"}, default="l1"
+        R(c): sparse subspace clustering, low-rank representation, or locally linear
+        manifold clustering.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepTransformClustering` that replace
+        those of the document.
+
+    Returns
+    -------
+    model : DeepTransformClustering
+        Unfitted.
+
+    Notes
+    -----
+    The objective of :func:`dtl_ssc` with one transform, which is the subject of [2]_;
+    [1]_, slide "Solution" after "DTL based clustering", cites it. What is open is open
+    there too.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+    .. [2] J. Maggu, A. Majumdar and E. Chouzenoux. Transformed subspace clustering.
+       IEEE TKDE 33 (2021).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> model = recipes.tsc(3, penalty="neighbors")
+    >>> model.n_layers, model.affine
+    (1, False)
+    """
+    return dtl_ssc(n_clusters, **{"n_layers": 1, "penalty": penalty, **settings})
+
+
+def dtl_ssc(n_clusters, **settings):
+    """DTL + SSC: deeply transformed subspace clustering, three transforms.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepTransformClustering` that replace
+        those of the document.
+
+    Returns
+    -------
+    model : DeepTransformClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_, slides "DTL based clustering" and "Solution": three transforms,
+    hidden layers X_2 and X_3 that are not negative, λ on all of them, γ on the
+    self-expression, and P1 to P7 in turn, each of which is solved exactly here. The
+    subspaces are linear.
+
+    Left open by [1]_: R, λ, γ, the width of the layers and the number of sweeps, which
+    are the estimator's. It takes rows at unit norm.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+    .. [2] J. Maggu, A. Majumdar, E. Chouzenoux and G. Chierchia. Deeply transformed
+       subspace clustering. Signal Processing 174 (2020).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> recipes.dtl_ssc(3).n_layers
+    3
+    """
+    published = {
+        **SLIDES,
+        "n_layers": 3,
+        "affine": False,
+        "clustering": "subspace",
+        "penalty": "l1",
+    }
+    return DeepTransformClustering(n_clusters, **{**published, **settings})
+
+
+def dtl_kmeans(n_clusters, **settings):
+    """DTL + k-means: three transforms with a k-means term on the codes.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.DeepTransformClustering` that replace
+        those of the slides.
+
+    Returns
+    -------
+    model : DeepTransformClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_, slides "DTL based clustering" ("plug-in a clustering loss after the
+    last layer of deep transform learning") and "Two examples" (k-means as ``||Z - Z Hᵀ
+    (H Hᵀ)⁻¹ H||²``). What is open is open in :func:`dtl_ssc` too; X is centred and
+    divided by its root mean square norm here.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> recipes.dtl_kmeans(3).clustering
+    'kmeans'
+    """
+    published = {**SLIDES, "n_layers": 3, "clustering": "kmeans"}
+    return DeepTransformClustering(n_clusters, **{**published, **settings})
+
+
+def ctl(n_clusters, image_shape, n_layers=1, **settings):
+    """CTL: convolutional transform learning, then k-means on its feature maps.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters.
+    image_shape : tuple of int (C, H, W)
+        How to read a row of X as an image; a series is ``(1, 1, length)``.
+    n_layers : int, default=1
+        Number of layers of 16 filters. More than one is deep convolutional transform
+        learning.
+    **settings : dict
+        Parameters of :class:`~deepcluster_sk.ConvTransformClustering` that replace
+        those of the slides.
+
+    Returns
+    -------
+    model : ConvTransformClustering
+        Unfitted.
+
+    Notes
+    -----
+    Stated in [1]_, slides "CTL formulation" and the one after: ``||T • X - Z||² + Ψ(Z)
+    + λ (||T||² - log det T)``, T holding one filter a column, and for several layers
+    ``||T_3 • (T_2 • (T_1 • X)) - Z||²`` with the terms of each; Z as wide as the data
+    for each filter, without activation, pooling or projection; Adam.
+
+    Left open by [1]_: Ψ (here the sum of absolute values), the weights, size and number
+    of filters, rate and epochs; how samples are clustered, which it announces: here by
+    k-means on the codes, without a term in the loss. Samples are averaged, so that λ of
+    [1]_ is ``transform_penalty`` times their number; X is centred, and divided by its
+    standard deviation. [2]_ has SELU after each layer: ``activation="selu"``.
+
+    References
+    ----------
+    .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
+    .. [2] J. Maggu, A. Majumdar, E. Chouzenoux and G. Chierchia. Deep convolutional
+       transform learning. ICONIP 2020.
+
+    Examples
+    --------
+    >>> from deepcluster_sk import recipes
+    >>> model = recipes.ctl(3, image_shape=(1, 1, 32), n_layers=2)
+    >>> model.latent_dim, model.pooling, model.activation, model.hidden_layer_sizes
+    (None, False, 'identity', (16, 16))
+    """
+    published = {
+        **SLIDES,
+        "latent_dim": None,
+        "hidden_layer_sizes": (16,) * n_layers,
+        "image_shape": tuple(image_shape),
+        "pooling": False,
+        "activation": "identity",
+        "kmeans_weight": 0.0,
+        "optimizer": "adam",
+    }
+    return ConvTransformClustering(n_clusters, **{**published, **settings})

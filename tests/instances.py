@@ -122,6 +122,21 @@ SMALL = {
     "DeepTransformClustering-deep": DeepTransformClustering(
         n_clusters=3, n_layers=3, latent_dim=12, max_iter=5, random_state=0
     ),
+    "DeepTransformClustering-kmeans": DeepTransformClustering(
+        n_clusters=3, latent_dim=2, clustering="kmeans", max_iter=5, random_state=0
+    ),
+    "DeepTransformClustering-neighbors": DeepTransformClustering(
+        n_clusters=3, latent_dim=3, penalty="neighbors", max_iter=5, random_state=0
+    ),
+    "DeepTransformClustering-kernel": DeepTransformClustering(
+        n_clusters=3,
+        latent_dim=3,
+        kernel="rbf",
+        n_landmarks=8,
+        clustering="kmeans",
+        max_iter=5,
+        random_state=0,
+    ),
     "DeepDictionaryClustering-kmeans": DeepDictionaryClustering(
         n_clusters=3, latent_dim=2, max_iter=5, random_state=0
     ),
@@ -137,8 +152,28 @@ SMALL = {
         update_interval=2,
         random_state=0,
     ),
+    "DeepSubspaceClustering-trained": DeepSubspaceClustering(
+        n_clusters=3,
+        latent_dim=3,
+        hidden_layer_sizes=(8,),
+        self_expression="trained",
+        normalize=False,
+        penalty="l2",
+        pretrain_epochs=3,
+        max_epochs=4,
+        random_state=0,
+    ),
     "ConvTransformClustering": ConvTransformClustering(
         n_clusters=3, latent_dim=2, pretrain_epochs=2, max_epochs=4, random_state=0
+    ),
+    "ConvTransformClustering-full": ConvTransformClustering(
+        n_clusters=3,
+        latent_dim=None,
+        pooling=False,
+        activation="identity",
+        pretrain_epochs=2,
+        max_epochs=4,
+        random_state=0,
     ),
 }
 

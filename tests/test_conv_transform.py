@@ -7,7 +7,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from deepcluster_sk import ConvTransformClustering
-from deepcluster_sk.cluster.conv_transform import _CodeLoss, _ConvTransform
+from deepcluster_sk.cluster.conv_transform import _CodeLoss
+from deepcluster_sk.modules._conv_transform import ConvTransform
 
 
 def module(**changes):
@@ -17,13 +18,15 @@ def module(**changes):
         "n_clusters": 2,
         "filters": (9,),
         "kernel_size": 3,
+        "pooling": True,
+        "activation": "selu",
         "image_shape": (1, 4, 4),
         "sparsity_weight": 0.3,
         "kmeans_weight": 0.5,
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return _ConvTransform(**{**settings, **changes})
+        return ConvTransform(**{**settings, **changes})
 
 
 def test_penalty_is_that_of_the_singular_values():
@@ -151,3 +154,85 @@ def test_training_lowers_the_loss():
 def test_a_shape_that_cannot_be_is_refused(untrained):
     with pytest.raises(ValueError, match="rows of 9 values, but X has 4"):
         ConvTransformClustering(2, image_shape=(1, 3, 3)).fit(np.ones((5, 4)))
+
+
+AS_ON_THE_SLIDES = {"latent_dim": None, "pooling": False, "activation": "identity"}
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5), (1, 1, 16)])
+@pytest.mark.parametrize("filters", [(6,), (6, 4)])
+def test_feature_maps_of_full_width_are_a_chain_of_products(shape, filters):
+    """T_2 * (T_1 * x), each convolution by the products of its filters and patches."""
+    n_features = int(np.prod(shape))
+    net = module(
+        **AS_ON_THE_SLIDES, n_features=n_features, filters=filters, image_shape=shape
+    )
+    x = torch.randn(3, n_features, generator=torch.Generator().manual_seed(0))
+    maps = x.unflatten(1, shape).double().numpy()
+    for layer in net.convolutions:
+        T = layer.weight.detach().double().numpy()
+        up, left = T.shape[2] // 2, T.shape[3] // 2
+        padded = np.pad(maps, ((0, 0), (0, 0), (up, up), (left, left)))
+        maps = np.zeros((3, len(T), *shape[1:]))
+        for i, j in np.ndindex(*shape[1:]):
+            patch = padded[:, :, i : i + T.shape[2], j : j + T.shape[3]]
+            maps[:, :, i, j] = np.einsum("ncij,mcij->nm", patch, T)
+    assert net.encode(x).detach().numpy() == pytest.approx(
+        maps.reshape(3, -1), abs=1e-5
+    )
+    assert net.centers.shape == (2, filters[-1] * np.prod(shape[1:]))
+
+
+def test_gradients_of_the_slides_objective():
+    """Sum over samples of ||T x - z||² + s ||z||_1 + w ||z - c||², and the penalty."""
+    net = module(**AS_ON_THE_SLIDES, filters=(9, 12)).double()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 16, generator=generator, dtype=torch.double)
+    codes = net.encode(x).detach()
+    loss = _CodeLoss(net, codes + torch.rand_like(codes), 0.3)
+    net.centers.copy_(torch.rand_like(net.centers))
+    loss.clusters = True
+    index = torch.tensor([4, 1, 0, 3, 2])
+
+    def value(*parameters):
+        return sum(loss(net(x[index]), x[index], index).values())
+
+    parameters = [*net.parameters(), loss.codes]
+    assert torch.autograd.gradcheck(value, parameters, rtol=1e-3)
+    fit = (net(x) - loss.codes).square().sum()
+    size = 0.3 * loss.codes.abs().sum()
+    apart = 0.5 * (loss.codes - net.centers[loss.labels]).square().sum()
+    expected = (fit + size + apart) / 5 + 0.3 * net.penalty()
+    assert value().item() == pytest.approx(expected.item())
+
+
+def test_without_a_weight_of_kmeans_the_nearest_centre_decides():
+    """As with a weight that is nearly zero."""
+    nets = [module(kmeans_weight=w) for w in (0.0, 1e-3)]
+    centers = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    for net in nets:
+        net.centers.copy_(centers)
+    e = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+    slope = (nets[1].code_values(e) - nets[0].code_values(e)) / 1e-3
+    torch.testing.assert_close(slope, nets[0].distances(e), rtol=0.01, atol=0.01)
+
+    X, y = images()
+    model = ConvTransformClustering(
+        4, image_shape=(1, 8, 8), kmeans_weight=0, random_state=0
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
+@pytest.mark.parametrize("filters", [(12,), (12, 12)])
+def test_images_are_clustered_by_maps_of_full_width(filters):
+    X, y = images()
+    model = ConvTransformClustering(
+        4,
+        hidden_layer_sizes=filters,
+        image_shape=(1, 8, 8),
+        random_state=0,
+        **AS_ON_THE_SLIDES,
+    ).fit(X)
+    assert model.transform(X).shape == (80, 12 * 64)
+    assert model.latent_dim_ == 12 * 64
+    assert adjusted_rand_score(y, model.labels_) > 0.95

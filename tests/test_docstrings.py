@@ -156,6 +156,8 @@ COMMON = {
     "n_init": (A_RUN,),
     "tol": ("0 never stops early.",),
     "noise_std": (NOISE,),
+    "normalize": ("Whether codes ",),
+    "clustering": ("The clustering term.",),
     "affinity_mass": (
         "nly the largest entries of each row of C enter the graph",
         "as many as hold this share of its absolute sum, in (0, 1].",
@@ -167,6 +169,7 @@ EXCEPTIONS = {
     ("latent_dim", "DDC"): "its embedding is a hidden layer",
     ("latent_dim", "SparseSubspaceClustering"): "it has no network, but a projection",
     ("latent_dim", "DeepTransformClustering"): "all its layers are of this width",
+    ("normalize", "SparseSubspaceClustering"): "it has no codes, but rows",
     ("init", "TensorizedAutoencoder"): "its clusters start in the data",
     (
         "pretraining",
@@ -182,6 +185,7 @@ OF_THE_METHOD = {
     "clustering_weight",
     "reconstruction_weight",
     "subspace_weight",
+    "kmeans_weight",
     "transform_penalty",
     "alpha",
     "penalty",

@@ -6,11 +6,14 @@ from torch import nn
 
 from deepcluster_sk.modules import (
     ConvAutoencoder,
+    FeatureMapAutoencoder,
     MLPAutoencoder,
+    RectifiedMLPAutoencoder,
     StackedMLP,
     StackedModule,
     StackedProjection,
     build_autoencoder,
+    n_map_values,
 )
 
 
@@ -201,3 +204,34 @@ def test_passes_through_the_stages_are_those_of_encode_and_decode(
         assert made.shape == clean.shape
     zeroed = network.encode_corrupted(x, torch.zeros_like)
     torch.testing.assert_close(zeroed, zeroed[:1].expand_as(zeroed))
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 12), (2, 8, 7)])
+def test_feature_maps_are_a_code_and_the_way_back(shape):
+    channels, kernels, n_features = (3, 5), (5, 3), torch.Size(shape).numel()
+    width = n_map_values(channels, shape)
+    assert width == 5 * -(-shape[1] // 4) * -(-shape[2] // 4)
+    network = FeatureMapAutoencoder(n_features, width, channels, kernels, shape)
+    x = torch.randn(6, n_features)
+    code = network.encode(x)
+    assert code.shape == (6, width)
+    assert (code >= 0).all()
+    first, second = (layer for layer in network.down if hasattr(layer, "weight"))
+    relu, conv = torch.nn.functional.relu, torch.nn.functional.conv2d
+    maps = relu(conv(x.view(6, *shape), first.weight, first.bias, 2, 2))
+    maps = relu(conv(maps, second.weight, second.bias, 2, 1))
+    torch.testing.assert_close(code, maps.flatten(1))
+    assert network.decode(code).shape == x.shape
+    network.up[-1].bias.data.fill_(-100.0)
+    assert (network.decode(code) < 0).all()  # the last layer is linear
+    with pytest.raises(ValueError, match=f"latent_dim=7 must be .* {width}"):
+        FeatureMapAutoencoder(n_features, 7, channels, kernels, shape)
+
+
+def test_a_rectified_code_is_that_of_a_perceptron_without_its_negative_part():
+    network = RectifiedMLPAutoencoder(4, 3, (8,))
+    x = torch.randn(5, 4)
+    assert torch.equal(network.encode(x), network.encoder(x).relu())
+    torch.testing.assert_close(
+        network(x).reconstruction, network.decoder(network.encode(x))
+    )

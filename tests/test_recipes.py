@@ -16,6 +16,10 @@ from deepcluster_sk import (
     DEC,
     IDEC,
     PCX,
+    ConvTransformClustering,
+    DeepDictionaryClustering,
+    DeepSubspaceClustering,
+    DeepTransformClustering,
     DiscriminativeClustering,
     TensorizedAutoencoder,
     recipes,
@@ -33,7 +37,7 @@ class Recipe(NamedTuple):
     estimator: type
     arguments: dict  # beside the number of clusters
     facts: dict  # parameters, as the paper or its authors' code has them
-    layers: list  # shapes of the weights of the encoder, the clustering included
+    layers: list | None  # weights of the encoder, the clustering included; or none
     phases: list  # names in history_
 
 
@@ -92,6 +96,8 @@ EXEMPLARS = {
     "entropy_weight": 1e-5,
     "imbalanced": False,
 }
+AS_PUBLISHED = {"normalize": False, "tol": 0}
+SUBSPACES = {"clustering": "subspace", "penalty": "l1", "affine": False, "tol": 0}
 INTEGRATED = [*PERCEPTRON, (10, 20)]
 VECTORS = [(512, D), (512, 512), (256, 512), (100, 256), (3, 100)]
 
@@ -256,16 +262,79 @@ TABLE = {
         INTEGRATED,
         ["exemplars"],
     ),
+    "sae_ssc": Recipe(
+        DeepSubspaceClustering,
+        {"n_features": D},
+        AS_PUBLISHED
+        | {"self_expression": "solved", "update_interval": 1, "penalty": "l1"}
+        | {"subspace_weight": 1 / D},
+        [(128, D), (20, 128)],
+        ["pretrain", "self-expression"],
+    ),
+    "dsc_net": Recipe(
+        DeepSubspaceClustering,
+        {"image_shape": IMAGE},
+        AS_PUBLISHED
+        | {"self_expression": "trained", "penalty": "l2", "latent_dim": 30 * 3 * 3}
+        | {"lr": 1e-3, "subspace_weight": 10 ** (3 / 10 - 3) / 400},
+        [(10, 1, 5, 5), (20, 10, 3, 3), (30, 20, 3, 3)],
+        ["pretrain", "self-expression"],
+    ),
+    "ddl_kmeans": Recipe(
+        DeepDictionaryClustering,
+        {},
+        {"clustering": "kmeans", "clustering_weight": 1.0, "tol": 0},
+        None,
+        ["sweep"],
+    ),
+    "ddl_ssc": Recipe(
+        DeepDictionaryClustering,
+        {},
+        {"clustering": "subspace", "tol": 0},
+        None,
+        ["sweep"],
+    ),
+    "tsc": Recipe(
+        DeepTransformClustering,
+        {},
+        SUBSPACES | {"n_layers": 1},
+        None,
+        ["sweep", "subspaces"],
+    ),
+    "dtl_ssc": Recipe(
+        DeepTransformClustering,
+        {},
+        SUBSPACES | {"n_layers": 3},
+        None,
+        ["sweep", "subspaces"],
+    ),
+    "dtl_kmeans": Recipe(
+        DeepTransformClustering,
+        {},
+        {"clustering": "kmeans", "n_layers": 3, "kernel": None, "tol": 0},
+        None,
+        ["sweep", "centers"],
+    ),
+    "ctl": Recipe(
+        ConvTransformClustering,
+        {"image_shape": IMAGE, "n_layers": 2},
+        {"latent_dim": None, "pooling": False, "activation": "identity"}
+        | {"kmeans_weight": 0, "tol": 0},
+        [(16, 1, 3, 3), (16, 16, 3, 3)],
+        ["pretrain", "clustering"],
+    ),
 }
 # A budget for tests: the rest is the recipe's.
 SHORT = {
     "pretrain_epochs": 2,
     "max_epochs": 2,
+    "max_iter": 2,
     "stage_one_epochs": 1,
     "n_init": 1,
     "random_state": 0,
     "device": "cpu",
 }
+SOLVER = {"max_iter": 2, "random_state": 0}
 EVERY = pytest.mark.parametrize("name", TABLE)
 
 
@@ -305,11 +374,12 @@ def test_a_recipe_is_what_the_paper_says(name):
 
 @EVERY
 def test_keywords_replace_what_the_paper_says(name):
-    model = make(name, max_epochs=7, random_state=3)
     others = make(name).get_params()
+    length = "max_epochs" if "max_epochs" in others else "max_iter"
+    model = make(name, random_state=3, **{length: 7})
     changed = {k for k, v in model.get_params().items() if repr(v) != repr(others[k])}
-    assert {"max_epochs", "random_state"} <= changed
-    assert model.max_epochs == 7
+    assert {length, "random_state"} <= changed
+    assert getattr(model, length) == 7
     with pytest.raises(TypeError, match="no_such_parameter"):
         make(name, no_such_parameter=1)
     assert repr(clone(model)) == repr(model)
@@ -323,6 +393,9 @@ def test_a_recipe_can_be_run(name):
         model = short(name).fit(data(name))
     phases = [row["phase"] for row in model.history_]
     assert list(dict.fromkeys(phases)) == TABLE[name].phases
+    assert len(model.labels_) == 45
+    if TABLE[name].layers is None:
+        return
     modules = dict(model.module_.named_modules())
     weights = [
         tuple(module.weight.shape)
@@ -331,7 +404,6 @@ def test_a_recipe_can_be_run(name):
         and not {"decoder", "up", "from_code"} & set(path.split("."))
     ]
     assert weights == TABLE[name].layers
-    assert len(model.labels_) == 45
 
 
 class Weights(Callback):
@@ -456,3 +528,38 @@ def test_the_weight_of_the_pairs_falls_on_coil_and_codes_widen_with_clusters():
         )
         count = sum(p.numel() for p in network.parameters())
         assert abs(count - paper) < 0.03 * paper
+
+
+def test_dictionaries_and_transforms_are_three():
+    for name in ("ddl_kmeans", "ddl_ssc"):
+        assert len(short(name).fit(data(name)).dictionaries_) == 3
+    for name in ("dtl_ssc", "dtl_kmeans"):
+        assert len(short(name).fit(data(name)).transforms_) == 3
+
+
+@pytest.mark.parametrize("penalty", ["neighbors", "nuclear"])
+def test_transformed_subspace_clustering_has_three_penalties(penalty):
+    model = recipes.tsc(3, penalty=penalty, **SOLVER).fit(data("tsc"))
+    assert (model.penalty, len(model.transforms_)) == (penalty, 1)
+
+
+def test_codes_that_express_one_another_are_those_of_the_network():
+    """Neither at unit norm nor whitened; those of the slide have passed a ReLU."""
+    X = data("sae_ssc")
+    model = short("sae_ssc").fit(X)
+    codes = model.transform(X)
+    assert (codes >= 0).all()
+    module = model.module_
+    with torch.no_grad():
+        x = torch.from_numpy(X[:5])
+        assert torch.equal(module.expressed_codes(module.encode(x)), module.encode(x))
+        encoded = module.autoencoder.network.encode((x - module.origin) / module.scale)
+    assert encoded.numpy() == pytest.approx(codes[:5], abs=1e-5)
+
+
+def test_kmeans_follows_convolutional_transform_learning():
+    X = data("ctl")
+    model = short("ctl").fit(X)
+    assert not any("kmeans" in row and row["kmeans"] for row in model.history_)
+    assert model.transform(X).shape == (45, 16 * 20 * 20)
+    assert len(np.unique(model.labels_)) == 3

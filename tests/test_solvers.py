@@ -7,6 +7,7 @@ from scipy.optimize import check_grad, minimize, nnls
 from deepcluster_sk.solvers import (
     dictionary_update,
     kmeans_code,
+    neighbor_expression,
     nonnegative_code,
     normalize_atoms,
     self_expression,
@@ -408,3 +409,24 @@ def test_dense_expression_refuses_before_it_allocates(name, n):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("h", [2, 8])
+def test_neighbours_express_a_row_with_coefficients_that_add_up_to_one(h):
+    """The optimality conditions: a gradient that is the same for all neighbours."""
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(12, h))
+    neighbors = np.array(
+        [rng.permutation(np.delete(np.arange(12), i))[:5] for i in range(12)]
+    )
+    C = neighbor_expression(Z, neighbors, 0.3).toarray()
+    assert C.sum(1) == pytest.approx(np.ones(12))
+    gradient = 2 * (C @ Z - Z) @ Z.T + 2 * 0.3 * C
+    for i, row in enumerate(neighbors):
+        assert np.ptp(gradient[i, row]) < 1e-10
+        assert not C[i, np.setdiff1d(np.arange(12), row)].any()
+
+
+def test_equal_neighbours_share_the_coefficient():
+    C = neighbor_expression(np.ones((4, 3)), [[1, 2], [0, 3], [0, 1], [2, 0]], 1e-3)
+    assert C.data == pytest.approx(np.full(8, 0.5))

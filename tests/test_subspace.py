@@ -1,17 +1,24 @@
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from planted import hard_data, planted_subspaces, rises
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from skorch.callbacks import Callback
 
 from deepcluster_sk import DeepSubspaceClustering, SparseSubspaceClustering
+from deepcluster_sk.cluster import deep_subspace
+from deepcluster_sk.criteria import SolvedSelfExpression, TrainedSelfExpression
 from deepcluster_sk.datasets import load_coil20
 from deepcluster_sk.metrics import clustering_accuracy
+from deepcluster_sk.modules import SubspaceAutoencoder
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     fit_subspaces,
+    self_expression_of,
     subspace_residuals,
 )
 
@@ -289,3 +296,206 @@ def test_dimension_of_affine_subspaces_counts_the_constant():
     assert model.fit(X).transform(X).shape == (30, 4)
     with pytest.raises(ValueError, match="at most the width of the embedding, 4"):
         model.set_params(subspace_dim=5).fit(X)
+
+
+# --- the objective of deep subspace clustering, and its gradient --------------------
+
+
+def small_network(normalize):
+    """A module of double precision, rows, and a self-expression with few entries."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = SubspaceAutoencoder(
+            2,
+            normalize=normalize,
+            n_features=6,
+            latent_dim=4,
+            hidden_layer_sizes=(5,),
+        ).double()
+    rng = np.random.default_rng(0)
+    module.set_origin_and_scale(torch.zeros(6), torch.tensor(0.7))
+    C = rng.normal(size=(12, 12)) * (rng.uniform(size=(12, 12)) < 0.3)
+    np.fill_diagonal(C, 0)
+    return module, torch.from_numpy(rng.normal(size=(12, 6))), C
+
+
+def codes_by_hand(module, X):
+    """Codes as they express one another, in NumPy, from the module's weights."""
+    first, last = module.autoencoder.encoder[0], module.autoencoder.encoder[2]
+    weights = [p.detach().numpy() for p in (*first.parameters(), *last.parameters())]
+    hidden = np.maximum(X / 0.7 @ weights[0].T + weights[1], 0)
+    Z = hidden @ weights[2].T + weights[3]
+    return Z / np.linalg.norm(Z, axis=1, keepdims=True) if module.normalize else Z
+
+
+def number(function):
+    """Value of a function, of numbers or of tensors, as a number."""
+    with torch.no_grad():
+        return float(function())
+
+
+def error_of_gradient(value, parameters, reference=None, n=60, step=1e-6):
+    """Distance to central differences of ``reference()``, relative to their length.
+
+    In some entries of each parameter; the reference is ``value`` itself by default.
+    """
+    rng, reference = np.random.default_rng(0), reference or value
+    gradients = torch.autograd.grad(value(), parameters)
+    found, expected = [], []
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        flat = parameter.data.view(-1)
+        for i in rng.permutation(len(flat))[:n]:
+            before = float(flat[i])
+            flat[i] = before + step
+            above = number(reference)
+            flat[i] = before - step
+            expected.append((above - number(reference)) / (2 * step))
+            flat[i] = before
+            found.append(float(gradient.flatten()[i]))
+    error = np.linalg.norm(np.subtract(found, expected))
+    return error / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_solved_expression_has_the_true_gradient_over_batches_of_any_size(normalize):
+    """Through both Z of ||Z - C Z||²: that of the codes by hand, by differences."""
+    module, X, C = small_network(normalize)
+    loss = SolvedSelfExpression(X, weight=3.0)
+    loss.set_expression(C)
+
+    def by_hand():
+        Z = codes_by_hand(module, X.numpy())
+        return 3 * np.square(Z - C @ Z).sum(1).mean()
+
+    def over(batches):
+        terms = [
+            len(batch) / 12 * loss(module(X[batch]), X[batch], batch)["self_expression"]
+            for batch in batches
+        ]
+        return sum(terms)
+
+    order = torch.from_numpy(np.random.default_rng(1).permutation(12))
+    parameters = list(module.autoencoder.encoder.parameters())
+    for size in (12, 5, 1):
+        batches = order.split(size)
+        assert number(partial(over, batches)) == pytest.approx(by_hand())
+        error = error_of_gradient(partial(over, batches), parameters, by_hand)
+        assert error < 1e-3
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.6, 0.0])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_trained_expression_is_the_objective_of_dsc_net(l1_ratio, normalize):
+    """Its value by hand; the gradient in C and in all weights by differences."""
+    module, X, C = small_network(normalize)
+    loss = TrainedSelfExpression(12, 3.0, 0.2, l1_ratio).double()
+    coefficients = C + np.diag(np.arange(12.0))  # a diagonal that must not count
+    loss.coefficients.data.copy_(torch.from_numpy(coefficients))
+    index = torch.from_numpy(np.random.default_rng(1).permutation(12))
+
+    def value():
+        return sum(loss(module(X[index]), X[index], index).values())
+
+    Z = codes_by_hand(module, X.numpy())
+    expressed = C @ Z
+    if normalize:
+        lengths = module.encode(X).norm(dim=1, keepdim=True).detach().numpy()
+        expressed = lengths * expressed
+    decoded = module.decode(torch.from_numpy(expressed)).detach()
+    penalty = l1_ratio * np.abs(C).sum() + (1 - l1_ratio) / 2 * np.square(C).sum()
+    if l1_ratio == 0:
+        penalty = np.square(C).sum()
+    expected = float((decoded - X).square().mean()) / 0.7**2
+    expected += 3 * (np.square(Z - C @ Z).sum() + 0.2 * penalty) / 12
+    assert number(value) == pytest.approx(expected)
+
+    parameters = [loss.coefficients, *module.parameters()]
+    assert error_of_gradient(value, parameters) < 1e-3
+    assert (torch.autograd.grad(value(), loss.coefficients)[0].diagonal() == 0).all()
+
+
+def at_45_degrees(seed, noise=0.05, n=100, k=5, dim=4, width=50):
+    """Subspaces with all principal angles between two being 45°."""
+    rng = np.random.default_rng(seed)
+    directions = np.linalg.qr(rng.normal(size=(width, (k + 1) * dim)))[0].T
+    shared, own = directions[:dim], directions[dim:].reshape(k, dim, width)
+    share = np.cos(np.pi / 4)  # of products of unit vectors, which are its cosine
+    bases = np.sqrt(share) * shared + np.sqrt(1 - share) * own
+    X = np.vstack([rng.normal(size=(n, dim)) @ basis for basis in bases])
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return X + noise * rng.normal(size=X.shape), np.repeat(np.arange(k), n)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"self_expression": "trained"},
+        {"self_expression": "trained", "penalty": "l2"},
+    ],
+    ids=["solved", "trained-l1", "trained-l2"],
+)
+def test_subspaces_at_45_degrees_are_found_with_a_network_of_relu(settings):
+    X, y = at_45_degrees(0)
+    model = DeepSubspaceClustering(
+        5, hidden_layer_sizes=(100,), random_state=0, **settings
+    ).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+    # 500 rows are 2 batches: 200 epochs for 400 steps.
+    assert model.n_epochs_ == {"pretrain": 200, "self-expression": 50}
+
+
+def test_trained_expression_takes_all_rows_at_once_and_is_what_is_cut():
+    X, _ = planted_subspaces(n=12)
+    sizes = []
+
+    class Sizes(Callback):
+        def on_batch_end(self, net, batch, **kwargs):
+            sizes.append((net.phase_.name, len(batch[1])))
+
+    model = DeepSubspaceClustering(
+        5,
+        latent_dim=8,
+        hidden_layer_sizes=(16,),
+        self_expression="trained",
+        penalty="l2",
+        affinity_mass=1.0,
+        batch_size=20,
+        pretrain_epochs=2,
+        max_epochs=3,
+        callbacks=[Sizes()],
+        random_state=0,
+    ).fit(X)
+    assert set(sizes) == {("pretrain", 20), ("self-expression", 60)}
+    assert model.affinity_matrix_.shape == (60, 60)
+    assert model.affinity_matrix_.diagonal().max() == 0
+    # Three steps of Adam move an entry by 3 lr at the most, from zero.
+    assert 0 < model.affinity_matrix_.max() <= 2 * 3.01e-3
+    assert set(model.history_[-1]) >= {"reconstruction", "expression_penalty"}
+
+
+def test_what_cannot_be_trained_is_refused(untrained):
+    X, _ = planted_subspaces(n=4)
+    model = DeepSubspaceClustering(2, self_expression="trained", penalty="nuclear")
+    with pytest.raises(
+        ValueError, match=r"penalty='nuclear' .* self_expression='solved'"
+    ):
+        model.fit(X)
+    with pytest.raises(MemoryError, match='self_expression="trained" of Deep'):
+        model.set_params(penalty="l2").fit(np.ones((30_000, 4)))
+
+
+def test_the_weight_of_the_penalty_is_held_while_training(monkeypatch):
+    weights = []
+
+    def note(Z, weight, *others):
+        weights.append(weight)
+        return self_expression_of(Z, weight, *others)
+
+    monkeypatch.setattr(deep_subspace, "self_expression_of", note)
+    X, _ = planted_subspaces(n=12)
+    DeepSubspaceClustering(
+        5, latent_dim=8, pretrain_epochs=2, max_epochs=20, random_state=0
+    ).fit(X)
+    assert len(weights) == 5
+    assert len(set(weights)) == 1

@@ -181,7 +181,8 @@ class ClusterNet(NeuralNet):
         """Batches of the rows, shuffled in training."""
         generator = self.generator_ if training else None
         order = None if self.phase_ is None else self.phase_.order
-        return dataset.batches(self.batch_size, generator, order)
+        size = None if self.phase_ is None else self.phase_.batch_size
+        return dataset.batches(size or self.batch_size, generator, order)
 
     def partial_fit(self, X, y=None, classes=None, epochs=None):
         """Train for some epochs; a callback ends them early, Ctrl-C ends everything."""

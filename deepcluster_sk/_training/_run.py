@@ -46,6 +46,8 @@ class Phase:
         wide network that is already trained is damaged by.
     rows : Rows or None, default=None
         The rows to train on, which ``index`` then counts; None takes the training data.
+    batch_size : int or None, default=None
+        Largest number of rows in a batch; None takes the estimator's.
 
     Examples
     --------
@@ -63,6 +65,7 @@ class Phase:
     order: Callable | None = None
     warm_up: int = 0
     rows: Rows | None = None
+    batch_size: int | None = None
 
 
 class Run:

@@ -97,6 +97,7 @@ class LinearSubspacesMixin:
 
     def _keep(self, run):
         super()._keep(run)
-        self.components_ = run.solution.bases.astype(np.float32)
-        self.affinity_matrix_ = run.affinity
+        if run.solution.bases is not None:  # else the nearest centre decides
+            self.components_ = run.solution.bases.astype(np.float32)
+            self.affinity_matrix_ = run.affinity
         self._n_features_out = run.solution.centers.shape[1]

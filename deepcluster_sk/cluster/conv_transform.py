@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -16,121 +16,13 @@ from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.initialization import kmeans_start
+from deepcluster_sk.modules._conv_transform import ACTIVATIONS, ConvTransform
 from deepcluster_sk.solvers._local_pca import leading_directions
 
 # Features of a table that are channels each; of more, their principal directions are.
 # A step costs the square of the channels, and the determinant of the filters their
 # cube. More than 32 directions of flat images did not make better clusters.
 MAX_CHANNELS = 32
-
-
-class _ConvTransform(nn.Module):
-    """Filters, SELU and pooling, then a fixed projection; and the k centres.
-
-    Rows with more features than an image of this shape has are first taken to as many
-    ``directions``.
-
-    Parameters
-    ----------
-    n_features, latent_dim, n_clusters : int
-    filters : sequence of int
-        Number of filters of each convolutional layer.
-    kernel_size : int
-        Side of a filter; odd.
-    image_shape : tuple (C, H, W)
-    sparsity_weight, kmeans_weight : float
-        Weights of the terms of a code.
-    """
-
-    def __init__(
-        self,
-        n_features,
-        latent_dim,
-        n_clusters,
-        filters,
-        kernel_size,
-        image_shape,
-        sparsity_weight,
-        kmeans_weight,
-    ):
-        super().__init__()
-        self.image_shape = tuple(image_shape)
-        self.sparsity_weight, self.kmeans_weight = sparsity_weight, kmeans_weight
-        channels, height, width = self.image_shape
-        n_inputs = channels * height * width
-        wide = torch.zeros(n_inputs, n_features) if n_inputs < n_features else None
-        self.register_buffer("directions", wide)
-        self.convolutions = nn.ModuleList()
-        for n_filters in filters:
-            # A series is an image of height 1, and its filters are too.
-            kernel = tuple(kernel_size if s > 1 else 1 for s in (height, width))
-            self.convolutions.append(
-                nn.Conv2d(channels, n_filters, kernel, padding="same", bias=False)
-            )
-            channels, height, width = n_filters, -(-height // 2), -(-width // 2)
-        n_outputs = channels * height * width
-        self.register_buffer("projection", torch.zeros(latent_dim, n_outputs))
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("centers", torch.zeros(n_clusters, latent_dim))
-
-    def encode(self, x):
-        """``P SELU(... SELU(T_1 * x))`` of each row."""
-        return self.features(x) @ self.projection.T
-
-    def standardized(self, x):
-        """Rows in the units of the first layer."""
-        return (x - self.mean) / self.scale
-
-    @torch.no_grad()
-    def pair_filters(self):
-        """Let the first filters be each channel, and each with the opposite sign.
-
-        SELU bends what is negative, so that one filter alone would lose it. Of a pair
-        one value is always positive.
-        """
-        for layer in self.convolutions[:1]:
-            n_filters, n_channels = layer.weight.shape[:2]
-            pairs = torch.kron(torch.tensor([[1.0], [-1.0]]), torch.eye(n_channels))
-            layer.weight[: 2 * n_channels] = pairs[:n_filters, :, None, None]
-
-    def features(self, x):
-        """Pooled and flattened outputs of the last layer of filters."""
-        x = self.standardized(x)
-        if self.directions is not None:
-            x = x @ self.directions.T
-        x = x.unflatten(-1, self.image_shape)
-        for convolution in self.convolutions:
-            x = nn.functional.selu(convolution(x))
-            halves = tuple(min(side, 2) for side in x.shape[-2:])
-            x = nn.functional.max_pool2d(x, halves, ceil_mode=True)
-        return x.flatten(1)
-
-    def forward(self, x):
-        """Embedding of a batch of rows."""
-        return self.encode(x)
-
-    def penalty(self):
-        """``sum_l ||T_l||² - log det T_l``, over singular values, one filter a row."""
-        filters = (layer.weight.flatten(1) for layer in self.convolutions)
-        return sum(_transform_penalty(T) for T in filters)
-
-    def code_values(self, embedding):
-        """Lowest value of the terms of a code, for every cluster, (n, k).
-
-        With r = (e + w c) / (1 + w), w the weight of k-means, they are
-        ``(1 + w) ||z - r||² + w / (1 + w) ||e - c||² + s ||z||_1``: soft thresholding.
-        """
-        w, s = self.kmeans_weight, self.sparsity_weight
-        apart = w / (1 + w) * (embedding[:, None] - self.centers).square().sum(-1)
-        r = (embedding[:, None] + w * self.centers) / (1 + w)
-        z = nn.functional.softshrink(r, s / (2 * (1 + w)))
-        return (1 + w) * (z - r).square().sum(-1) + s * z.abs().sum(-1) + apart
-
-
-def _transform_penalty(T):
-    gram = T @ T.T if T.shape[0] <= T.shape[1] else T.T @ T
-    return T.square().sum() - 0.5 * torch.linalg.slogdet(gram).logabsdet
 
 
 def _principal(run, function, n_components):
@@ -146,7 +38,7 @@ class _CodeLoss(Criterion):
 
     Parameters
     ----------
-    module : _ConvTransform
+    module : ConvTransform
         Whose filters are penalised.
     codes : Tensor of shape (n, h)
         Where the codes start.
@@ -199,15 +91,21 @@ class ConvTransformClustering(BaseDeepClusterer):
     """Convolutional transform learning with a k-means term on the codes.
 
     Learns layers of filters without a decoder. With the embedding
-    ``e(x) = P SELU(T_L * ... SELU(T_1 * x))`` (convolutions, halved by max pooling
-    after each, and a fixed projection P at the end) and a code z for each sample,
-    minimises the mean over samples of
+    ``e(x) = P a(T_L * ... a(T_1 * x))`` (convolutions with an activation a, halved by
+    max pooling after each, and a fixed projection P at the end) and a code z for each
+    sample, minimises the mean over samples of
 
     ``||e(x) - z||² + sparsity_weight ||z||_1 + kmeans_weight ||z - center||²``
 
     plus ``transform_penalty * sum_l (||T_l||² - log det T_l)``, by gradient steps on
     filters and codes [1]_ [2]_. The log-determinants, over singular values, keep
     filters from vanishing and from repeating one another.
+
+    Pooling, activation and projection are ours, and the default. Without them
+    (``latent_dim=None, pooling=False, activation="identity"``) the embedding is that
+    of [1]_ for one layer and, for several, of the slides of [3]_: the feature maps
+    ``T_L * ... T_1 * x`` at the full width of the data. With ``activation="selu"`` in
+    addition it is that of [2]_.
 
     For data sets whose codes fit into memory; time grows with the number of
     samples.
@@ -216,14 +114,19 @@ class ConvTransformClustering(BaseDeepClusterer):
     ----------
     n_clusters : int, default=8
         Number of clusters, at least 1 and at most the number of samples.
-    latent_dim : int, default=10
-        Width of the code, at least 1.
+    latent_dim : int or None, default=10
+        Width of the code, at least 1. None leaves the projection out: a code is as
+        wide as all feature maps of the last layer, which for images is thousands.
     hidden_layer_sizes : array-like of int or None, default=None
         Number of filters of each convolutional layer; None means (16,) for images
         and series, and for a table two for each feature, at most (64,). At least one
         layer.
     kernel_size : int, default=3
         Side of a filter, at least 1; that of a table is 1.
+    pooling : bool, default=True
+        Whether each layer halves its feature maps, by their maxima.
+    activation : {"identity", "selu"}, default="selu"
+        Of each layer of filters.
     image_shape : tuple of int (C, H, W) or None, default=None
         How to read a row of X as an image; None reads it as a row of a table, whose
         columns have no order: each feature is a channel. A series is an image of
@@ -233,7 +136,8 @@ class ConvTransformClustering(BaseDeepClusterer):
     sparsity_weight : float, default=0.01
         Weight of the absolute values of the codes, in [0, inf).
     kmeans_weight : float, default=0.1
-        Weight of the squared distances of codes to their centres, in [0, inf).
+        Weight of the squared distances of codes to their centres, in [0, inf). With 0
+        codes are learned without clusters, and k-means then finds these.
     pretrain_epochs : int, default=30
         Epochs without the k-means term; then k-means on the codes finds the centres
         to start from.
@@ -272,8 +176,10 @@ class ConvTransformClustering(BaseDeepClusterer):
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
         Clusters are numbered by size, the largest first.
-    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim_), float32
         Centres of the codes.
+    latent_dim_ : int
+        Width of the code: ``latent_dim``, or that of the feature maps.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term.
     n_iter_ : int
@@ -301,10 +207,17 @@ class ConvTransformClustering(BaseDeepClusterer):
 
     Notes
     -----
-    The slides stop at the convolutional transform and announce its clustering. The
-    code published for several views clusters atoms instead of samples, counts its
-    first view twice and looks codes up by their position in the batch; here there
-    is one code a sample, and samples are clustered.
+    The slides stop at the convolutional transform and announce its clustering: the
+    k-means term is ours. They sum over samples, so that their weight of the terms on
+    filters is ``transform_penalty`` times the number of samples. The code published
+    for several views clusters atoms instead of samples, counts its first view twice
+    and looks codes up by their position in the batch; here there is one code a
+    sample, and samples are clustered.
+
+    On images full-width maps weigh on time and memory: a code has one value for each
+    filter and pixel, and one is kept for each sample while training. Without an
+    activation they are linear in x: layers multiply into one longer filter, and
+    clusters are those of k-means on filtered images.
 
     P holds the leading principal directions of the features that the first filters,
     drawn at random, make of the training data; it is not trained. A trained linear
@@ -331,6 +244,7 @@ class ConvTransformClustering(BaseDeepClusterer):
        transform learning. ICONIP 2018.
     .. [2] J. Maggu, A. Majumdar, E. Chouzenoux and G. Chierchia. Deep convolutional
        transform learning. ICONIP 2020.
+    .. [3] A. Majumdar. Deep learning based clustering (slides, 2022).
 
     Examples
     --------
@@ -351,7 +265,10 @@ class ConvTransformClustering(BaseDeepClusterer):
     _needs_hidden_layer: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        "latent_dim": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "kernel_size": [Interval(numbers.Integral, 1, None, closed="left")],
+        "pooling": ["boolean"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
         "transform_penalty": [Interval(numbers.Real, 0, None, closed="neither")],
         "sparsity_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "kmeans_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -365,6 +282,8 @@ class ConvTransformClustering(BaseDeepClusterer):
         latent_dim=10,
         hidden_layer_sizes=None,
         kernel_size=3,
+        pooling=True,
+        activation="selu",
         image_shape=None,
         transform_penalty=0.01,
         sparsity_weight=0.01,
@@ -386,6 +305,8 @@ class ConvTransformClustering(BaseDeepClusterer):
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.kernel_size = kernel_size
+        self.pooling = pooling
+        self.activation = activation
         self.image_shape = image_shape
         self.transform_penalty = transform_penalty
         self.sparsity_weight = sparsity_weight
@@ -414,12 +335,14 @@ class ConvTransformClustering(BaseDeepClusterer):
         return min(n_features, MAX_CHANNELS, n_pairs), 1, 1
 
     def _module_spec(self, n_features):
-        return _ConvTransform, {
+        return ConvTransform, {
             "n_features": n_features,
             "latent_dim": self.latent_dim,
             "n_clusters": self.n_clusters,
             "filters": tuple(self._layer_sizes()),
             "kernel_size": self.kernel_size,
+            "pooling": self.pooling,
+            "activation": self.activation,
             "image_shape": self._image_shape(n_features),
             "sparsity_weight": self.sparsity_weight,
             "kmeans_weight": self.kmeans_weight,
@@ -439,10 +362,11 @@ class ConvTransformClustering(BaseDeepClusterer):
         if module.directions is not None:
             _, basis = _principal(run, module.standardized, len(module.directions))
             module.directions.copy_(torch.from_numpy(basis))
-        features, basis = _principal(run, module.features, self.latent_dim)
-        size = np.sqrt(np.square(features @ basis.T).sum(1).mean())
-        basis /= size if size > 0 else 1
-        module.projection[: len(basis)] = torch.from_numpy(basis)
+        if module.projection is not None:
+            features, basis = _principal(run, module.features, self.latent_dim)
+            size = np.sqrt(np.square(features @ basis.T).sum(1).mean())
+            basis /= size if size > 0 else 1
+            module.projection[: len(basis)] = torch.from_numpy(basis)
         loss = _CodeLoss(module, run.apply(module.encode), self.transform_penalty)
         yield Phase("pretrain", loss, self.pretrain_epochs)
         centers, _ = kmeans_start(loss.codes, self.n_clusters, run.random_state)
@@ -456,10 +380,17 @@ class ConvTransformClustering(BaseDeepClusterer):
             callbacks=[_MoveCenters(), StopOnPlateau(self.tol)],
         )
 
+    def _keep(self, run):
+        super()._keep(run)
+        self.latent_dim_ = self._n_features_out = run.module.centers.shape[1]
+
     # --- the predict path -------------------------------------------------------
 
     def _assign(self, module, x):
-        return index_of_smallest(module.code_values(module.encode(x)))
+        embedding = module.encode(x)
+        if self.kmeans_weight == 0:  # which leaves nothing to tell clusters apart
+            return index_of_smallest(module.distances(embedding))
+        return index_of_smallest(module.code_values(embedding))
 
     def _row_objective(self, module, x):
         values = module.code_values(module.encode(x)).amin(1)

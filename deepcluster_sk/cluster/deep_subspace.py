@@ -12,14 +12,22 @@ from skorch.callbacks import Callback
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
-from deepcluster_sk._estimator._size import check_expression
+from deepcluster_sk._estimator._size import (
+    EXPRESSION_ARRAYS,
+    check_expression,
+    check_pairs,
+)
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import CombinedCriterion, Criterion, RelativeReconstruction
+from deepcluster_sk.criteria import (
+    CombinedCriterion,
+    RelativeReconstruction,
+    SolvedSelfExpression,
+    TrainedSelfExpression,
+)
 from deepcluster_sk.exceptions import ConvergenceError
 from deepcluster_sk.initialization import standardize_data
 from deepcluster_sk.modules import SubspaceAutoencoder
-from deepcluster_sk.modules._subspaces import unit_norm
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._subspaces import (
     affinity,
@@ -27,29 +35,10 @@ from deepcluster_sk.solvers._subspaces import (
     fit_subspaces,
     relative_weight,
     self_expression_of,
-    unit_rows,
 )
 
-
-class _SelfExpressionLoss(Criterion):
-    """The distance of each code to what the others make of it.
-
-    Parameters
-    ----------
-    shape : tuple (n, h)
-        Shape of the codes of all training rows.
-    weight : float
-    """
-
-    def __init__(self, shape, weight):
-        super().__init__()
-        self.weight = weight
-        # C Z as it was when C was last solved for.
-        self.register_buffer("expressed", torch.zeros(shape))
-
-    def forward(self, output, x, index):
-        error = unit_norm(output.embedding) - self.expressed[index]
-        return {"self_expression": self.weight * error.square().sum(1).mean()}
+# Steps of pretraining that few rows get, in more epochs than many.
+LEAST_STEPS, LEAST_EPOCHS = 400, 50
 
 
 class _SolveForExpression(Callback):
@@ -58,9 +47,9 @@ class _SolveForExpression(Callback):
     Parameters
     ----------
     solve : callable
-        ``solve(epoch)`` returns codes and their self-expression.
-    loss : _SelfExpressionLoss
-        Takes C Z.
+        ``solve(epoch)`` returns the self-expression.
+    loss : SolvedSelfExpression
+        Takes it.
     interval : int
         Number of epochs between two solutions.
     """
@@ -71,11 +60,10 @@ class _SolveForExpression(Callback):
         self.interval = interval
 
     def on_epoch_begin(self, net, **kwargs):
-        """Write C Z into the criterion."""
+        """Write C into the criterion."""
         epoch = len(net.history)
         if (epoch - 1) % self.interval == 0:
-            Z, C = self.solve(epoch)
-            self.loss.expressed.copy_(torch.from_numpy(C @ Z))
+            self.loss.set_expression(self.solve(epoch))
 
 
 class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
@@ -83,15 +71,18 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     Minimises the reconstruction error of an autoencoder plus
     ``subspace_weight * (||Z - C Z||² + λ R(C))``, Z being the codes at unit norm and
-    C the self-expression with zero diagonal [1]_ [2]_. Training and closed form
-    alternate: C is solved for the present codes, then the network is trained
-    towards ``C Z``. At the end the graph ``|C| + |C|ᵀ`` is cut by spectral
-    clustering, and a linear subspace of the code is fitted to each cluster. A new
-    sample belongs to the nearest one, through the encoder.
+    C the self-expression with zero diagonal. Either training and closed form
+    alternate, as in [1]_: C is solved for the present codes, then the network is
+    trained for some epochs with that C. Or C is trained with the network, as in the
+    deep subspace clustering networks, DSC-Net, of [2]_
+    (``self_expression="trained"``). At the end the graph ``|C| + |C|ᵀ`` is cut by
+    spectral clustering, and a linear subspace of the code is fitted to each cluster. A
+    new sample belongs to the nearest one, through the encoder.
 
     For some 10,000 samples with "l1" and "elasticnet", whose C is sparse; "l2" and
     "nuclear" take the memory and time that they take in
-    ``SparseSubspaceClustering``.
+    ``SparseSubspaceClustering``. A trained C has an entry for each pair of samples
+    whatever the penalty, and all samples are in every batch: for a few thousand.
 
     Parameters
     ----------
@@ -116,24 +107,33 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+    self_expression : {"solved", "trained"}, default="solved"
+        Whether C is solved for every ``update_interval`` epochs and held in between,
+        or is a weight of the network, from zero on: DSC-Net. The decoder then gets
+        ``C Z`` in place of Z, and every batch has all rows.
+    normalize : bool, default=True
+        Whether codes express one another at unit norm. In [1]_ and [2]_ they do not.
     alpha : float, default=0.1
-        λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``.
+        λ relative to the codes, in (0, inf), as in ``SparseSubspaceClustering``. It is
+        measured once, on the codes that pretraining leaves.
     penalty : {"l1", "elasticnet", "nuclear", "l2"}, default="l1"
-        R, as in ``SparseSubspaceClustering``.
+        R, as in ``SparseSubspaceClustering``. "nuclear" cannot be trained.
     l1_ratio : float, default=0.9
         Share of the first term of "elasticnet", in (0, 1].
     subspace_weight : float, default=1.0
         Weight of the self-expression, in [0, inf). Both terms are relative, so that 1
         weighs them equally.
     update_interval : int, default=5
-        Number of epochs between two self-expressions.
+        Number of epochs between two self-expressions, where they are solved for.
     affinity_mass : float, default=0.9
         Only the largest entries of each row of C enter the graph, as many as hold
         this share of its absolute sum, in (0, 1].
-    pretrain_epochs : int, default=50
-        Epochs of reconstruction alone, before codes are expressed.
+    pretrain_epochs : int or None, default=None
+        Epochs of reconstruction alone, before codes are expressed. None means 50, or
+        as many more as make 400 batches: an epoch of few rows is few steps.
     max_epochs : int, default=50
-        Largest number of passes over the data after that.
+        Largest number of passes over the data after that. A trained C takes one step a
+        pass.
     batch_size : int, default=256
         Largest number of rows in a batch; batches are of nearly equal size.
     lr : float, default=1e-3
@@ -213,11 +213,22 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     norm.
 
     Without unit norm the self-expression term would shrink the codes, and the
-    decoder undo it: the term would vanish without any structure [3]_.
+    decoder undo it: the term would vanish without any structure [3]_. Where C is
+    trained, the decoder gets rows of ``C Z`` as long as the codes were.
 
-    [2]_ trains all n x n entries of C as weights. Here C has a closed form, or is
-    sparse, and mini-batches of any size serve. R(C) does not depend on the network
-    and is not part of the loss that is recorded.
+    The gradient goes through both Z of ``||Z - C Z||²``. Where C is solved,
+    mini-batches of any size serve: the rows that a batch is made of are encoded with
+    it, a few for each of its rows with "l1", all with "l2" and "nuclear". R(C) then
+    does not depend on the network, and is not part of the loss that is recorded.
+
+    DSC-Net as published has ``self_expression="trained", normalize=False``, "l1" or
+    "l2", and convolutions; see :func:`deepcluster_sk.recipes.dsc_net`. Its authors
+    write ``||X - X̂||² / 2 + λ_1 R(C) + λ_2 / 2 ||Z - C Z||²``, summed over all samples
+    and features. Their code sharpens the graph before it is cut, by a singular value
+    decomposition of C and powers of the result; here ``affinity_mass`` thins it. They
+    label training samples alone. Memory grows with n²: four n x n arrays of single
+    precision while training and some ten of double precision when the graph is
+    made, which is refused beyond 8 GB, or n = 10,000.
 
     The self-expression involves all training samples. ``objective_`` and ``score``
     therefore use what a new sample has as well: its relative reconstruction error plus
@@ -251,6 +262,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        "self_expression": [StrOptions({"solved", "trained"})],
+        "normalize": ["boolean"],
+        "pretrain_epochs": [Interval(numbers.Integral, 0, None, closed="left"), None],
         "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
         "penalty": [StrOptions({"l1", "elasticnet", "nuclear", "l2"})],
         "l1_ratio": [Interval(numbers.Real, 0, 1, closed="right")],
@@ -268,13 +282,15 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         architecture="mlp",
         image_shape=None,
         augmentation=None,
+        self_expression="solved",
+        normalize=True,
         alpha=0.1,
         penalty="l1",
         l1_ratio=0.9,
         subspace_weight=1.0,
         update_interval=5,
         affinity_mass=0.9,
-        pretrain_epochs=50,
+        pretrain_epochs=None,
         max_epochs=50,
         batch_size=256,
         lr=1e-3,
@@ -294,6 +310,8 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         self.architecture = architecture
         self.image_shape = image_shape
         self.augmentation = augmentation
+        self.self_expression = self_expression
+        self.normalize = normalize
         self.alpha = alpha
         self.penalty = penalty
         self.l1_ratio = l1_ratio
@@ -317,52 +335,77 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     def _module_spec(self, n_features):
         return SubspaceAutoencoder, {
             "n_clusters": self.n_clusters,
+            "normalize": self.normalize,
             **self._network_arguments(n_features),
         }
 
+    def _validate_settings(self, n_features):
+        super()._validate_settings(n_features)
+        if self.self_expression == "trained" and self.penalty == "nuclear":
+            raise ValueError(
+                "penalty='nuclear' of DeepSubspaceClustering needs "
+                "self_expression='solved': it has no gradient that training could "
+                "follow. Got self_expression='trained'."
+            )
+
     def _check_size(self, n_samples, n_features):
+        if self.self_expression == "trained":
+            what, remedy = 'self_expression="trained"', 'Use "solved", or fewer rows'
+            arrays = EXPRESSION_ARRAYS["l2"]
+            check_pairs(self, n_samples, arrays, 8, what, remedy)
+            return
         times = 1 + -(-self.max_epochs // self.update_interval)
         check_expression(self, n_samples, self.latent_dim, times)
 
-    def _express(self, run, epoch):
-        """Codes at unit norm and their self-expression, in float64."""
-        Z = run.apply(run.module.encode).cpu().numpy().astype(np.float64)
-        if not np.isfinite(Z).all():
+    def _codes(self, run, epoch):
+        """Codes as they express one another, in float64."""
+        Z = run.apply(lambda x: run.module.expressed_codes(run.module.encode(x)))
+        if not torch.isfinite(Z).all():
             raise ConvergenceError(
                 f"Training diverged: in phase 'self-expression', epoch {epoch}, the "
                 "embedding in the term 'self_expression' is not finite. "
                 f"Lower lr (now {self.lr:g}), or scale the data."
             )
-        Z = unit_rows(Z)
-        weight = relative_weight(Z, self.alpha)
-        return Z, self_expression_of(
-            Z, weight, self.penalty, self.l1_ratio, self._verbosity()
-        )
+        return Z.cpu().numpy().astype(np.float64)
 
     def _phases(self, run):
         standardize_data(run)
-        yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
-        loss = _SelfExpressionLoss(
-            (len(run.rows), self.latent_dim), self.subspace_weight
+        epochs = self.pretrain_epochs
+        if epochs is None:
+            steps = run.net.n_batches(len(run.rows))
+            epochs = max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
+        yield Phase("pretrain", RelativeReconstruction(), epochs)
+        weight = relative_weight(self._codes(run, 0), self.alpha)
+        name, stop = "self-expression", StopOnPlateau(self.tol)
+        ratio = {"l1": 1.0, "l2": 0.0}.get(self.penalty, self.l1_ratio)
+        if self.self_expression == "trained":
+            loss = TrainedSelfExpression(
+                len(run.rows), self.subspace_weight, weight, ratio
+            )
+            batch = len(run.rows)
+            yield Phase(name, loss, self.max_epochs, callbacks=[stop], batch_size=batch)
+            C = loss.expression().detach().cpu().numpy().astype(np.float64)
+        else:
+            loss = SolvedSelfExpression(run.rows.X, self.subspace_weight)
+            terms = CombinedCriterion(RelativeReconstruction(), loss)
+            solve = partial(self._express, run, weight)
+            refresh = _SolveForExpression(solve, loss, self.update_interval)
+            yield Phase(name, terms, self.max_epochs, callbacks=[refresh, stop])
+            C = self._express(run, weight, run.n_iter)
+        self._fit_subspaces(run, C)
+
+    def _express(self, run, weight, epoch):
+        """The self-expression of the present codes, for an absolute weight."""
+        Z = self._codes(run, epoch)
+        return self_expression_of(
+            Z, weight, self.penalty, self.l1_ratio, self._verbosity()
         )
 
-        solve = partial(self._express, run)
-        yield Phase(
-            "self-expression",
-            CombinedCriterion(RelativeReconstruction(), loss),
-            self.max_epochs,
-            callbacks=[
-                _SolveForExpression(solve, loss, self.update_interval),
-                StopOnPlateau(self.tol),
-            ],
-        )
-        self._fit_subspaces(run)
-
-    def _fit_subspaces(self, run):
+    def _fit_subspaces(self, run, C):
         """Cut the graph of the last codes, and fit the clusters' subspaces."""
-        Z, C = self._express(run, run.n_iter)
         run.affinity = affinity(C, self.affinity_mass)
         labels = cut(run.affinity, self.n_clusters, run.random_state)
+        Z = self._codes(run, run.n_iter)
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
         run.module.projections.copy_(torch.from_numpy(projections))

@@ -17,6 +17,10 @@ from deepcluster_sk.criteria._reconstruction import (
     SquaredError,
     drop_values,
 )
+from deepcluster_sk.criteria._self_expression import (
+    SolvedSelfExpression,
+    TrainedSelfExpression,
+)
 
 __all__ = [
     "COMPANION_CONSTRAINTS",
@@ -29,7 +33,9 @@ __all__ = [
     "LabelTarget",
     "Reconstruction",
     "RelativeReconstruction",
+    "SolvedSelfExpression",
     "SquaredError",
+    "TrainedSelfExpression",
     "check_blocks",
     "companion_of",
     "drop_values",

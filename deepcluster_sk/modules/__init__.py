@@ -27,6 +27,11 @@ from deepcluster_sk.modules._pooled import (
     FullyConvAutoencoder,
     PooledConvAutoencoder,
 )
+from deepcluster_sk.modules._published import (
+    FeatureMapAutoencoder,
+    RectifiedMLPAutoencoder,
+    n_map_values,
+)
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
     SoftmaxAutoencoder,
@@ -56,12 +61,14 @@ __all__ = [
     "DivergenceModule",
     "ExemplarAutoencoder",
     "ExemplarOutput",
+    "FeatureMapAutoencoder",
     "FullyConvAutoencoder",
     "LazyOutput",
     "MLPAutoencoder",
     "MixedPrecision",
     "NormalizedMLPAutoencoder",
     "PooledConvAutoencoder",
+    "RectifiedMLPAutoencoder",
     "SoftmaxAutoencoder",
     "SphericalAutoencoder",
     "StackedMLP",
@@ -78,5 +85,6 @@ __all__ = [
     "build_block_autoencoder",
     "build_spherical_autoencoder",
     "build_tensorized_autoencoder",
+    "n_map_values",
     "perceptron",
 ]

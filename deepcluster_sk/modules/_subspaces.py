@@ -12,7 +12,7 @@ def unit_norm(z):
 
 
 class SubspaceAutoencoder(CentroidAutoencoder):
-    """An autoencoder and the clusters' subspaces of its codes at unit norm.
+    """An autoencoder and the clusters' subspaces of its codes.
 
     Its centres are the clusters' mean codes, which decide nothing.
 
@@ -20,6 +20,8 @@ class SubspaceAutoencoder(CentroidAutoencoder):
     ----------
     n_clusters : int
         Number k of clusters.
+    normalize : bool, default=True
+        Whether codes are taken at unit norm.
     **autoencoder : dict
         Arguments of :func:`build_autoencoder`.
 
@@ -32,8 +34,9 @@ class SubspaceAutoencoder(CentroidAutoencoder):
     tensor([[1., 1., 1.]])
     """
 
-    def __init__(self, n_clusters, **autoencoder):
+    def __init__(self, n_clusters, normalize=True, **autoencoder):
         super().__init__(n_clusters, trainable=False, **autoencoder)
+        self.normalize = normalize
         h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
@@ -42,8 +45,18 @@ class SubspaceAutoencoder(CentroidAutoencoder):
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.projections)
 
+    def expressed_codes(self, embedding):
+        """Codes as they express one another, (n, h)."""
+        return unit_norm(embedding) if self.normalize else embedding
+
+    def codes_of_expressed(self, expressed, embedding):
+        """Codes in the direction of expressed ones, as long as they were, (n, h)."""
+        if not self.normalize:
+            return expressed
+        return embedding.norm(dim=-1, keepdim=True) * expressed
+
     def residuals(self, embedding):
-        """Squared distance of each code, at unit norm, to each subspace, (n, k)."""
-        z = unit_norm(embedding)
+        """Squared distance of each expressed code to each subspace, (n, k)."""
+        z = self.expressed_codes(embedding)
         inside = torch.einsum("nh,khg->nkg", z, self.projections)
         return (z[:, None] - inside).square().sum(-1)
