@@ -29,6 +29,7 @@ from deepcluster_sk.modules._pooled import (
 )
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
+    SoftKMeansAutoencoder,
     SoftmaxAutoencoder,
     StudentTAutoencoder,
     build_block_autoencoder,
@@ -44,6 +45,10 @@ from deepcluster_sk.modules._tensorized import (
     build_tensorized_autoencoder,
 )
 from deepcluster_sk.modules._unpooled import UnpooledConvAutoencoder
+from deepcluster_sk.modules._variational import (
+    VariationalAutoencoder,
+    VariationalOutput,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -62,6 +67,7 @@ __all__ = [
     "MixedPrecision",
     "NormalizedMLPAutoencoder",
     "PooledConvAutoencoder",
+    "SoftKMeansAutoencoder",
     "SoftmaxAutoencoder",
     "SphericalAutoencoder",
     "StackedMLP",
@@ -74,6 +80,8 @@ __all__ = [
     "TensorizedModule",
     "TensorizedOutput",
     "UnpooledConvAutoencoder",
+    "VariationalAutoencoder",
+    "VariationalOutput",
     "build_autoencoder",
     "build_block_autoencoder",
     "build_spherical_autoencoder",
