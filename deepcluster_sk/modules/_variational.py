@@ -31,6 +31,7 @@ class VariationalOutput(LazyOutput):
     Parameters
     ----------
     module : VariationalAutoencoder
+        The network.
     x : Tensor of shape (n, d)
         The batch that the module sees.
 
