@@ -160,7 +160,7 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         Number of runs from different seeds; the one of lowest objective is kept.
     tol : float, default=0.0
         Training stops when fewer than this share of the labels change in each of 5
-        epochs in a row. 0 never stops early: the evidence bound goes on rising when
+        epochs in a row. 0 never stops early. The evidence bound goes on rising when
         labels have long been still.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
