@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import torch
 
-METHODS = ("DEC", "IDEC", "DCN")
+METHODS = ("DEC", "IDEC", "DCN", "DKM", "VaDE")
 OPERATORS = ("nms", "qnms")
 
 
@@ -40,12 +40,14 @@ def make(method, n_clusters, n_features, hidden_layer_sizes, **settings):
 
     Parameters
     ----------
-    method : {"DEC", "IDEC", "DCN"}
+    method : {"DEC", "IDEC", "DCN", "DKM", "VaDE"}
     n_clusters, n_features : int
     hidden_layer_sizes : tuple of int
     **settings : dict
         Of this library: latent_dim, pretrain_epochs, max_epochs, batch_size and
-        random_state.
+        random_state; and unit_interval, whether all values are in [0, 1], as VaDE
+        takes for granted by default. Where they are not, it gets the squared error
+        that its own message names, and a linear output.
 
     Returns
     -------
@@ -55,18 +57,26 @@ def make(method, n_clusters, n_features, hidden_layer_sizes, **settings):
     _torchvision_operators()
     from clustpy import deep
     from clustpy.deep.neural_networks import FeedforwardAutoencoder
+    from clustpy.deep.vade import _VaDE_VAE
 
     layers = [n_features, *hidden_layer_sizes, settings["latent_dim"]]
+    kind, network, loss = FeedforwardAutoencoder, {"layers": layers}, {}
+    if method == "VaDE":
+        kind = _VaDE_VAE
+        if not settings.get("unit_interval", True):
+            network["decoder_output_fn"] = None
+            loss = {"ssl_loss_fn": torch.nn.MSELoss(reduction="sum")}
     return Silent(
         getattr(deep, method)(
             n_clusters,
             batch_size=settings["batch_size"],
             pretrain_epochs=settings["pretrain_epochs"],
             clustering_epochs=settings["max_epochs"],
-            neural_network=(FeedforwardAutoencoder, {"layers": layers}),
+            neural_network=(kind, network),
             embedding_size=layers[-1],
             device=torch.device("cpu"),
             random_state=settings["random_state"],
+            **loss,
         )
     )
 

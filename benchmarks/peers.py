@@ -4,9 +4,10 @@
 ``pip install -c constraints.txt -e ".[peers-umap,peers-clustpy,peers-gemclus]"``; each
 may be missing, and is left out then; the report says so. UMAP is followed by k-means
 and by scikit-learn's HDBSCAN (which finds its own number of clusters; noise counts as
-one more). ClustPy's DEC, IDEC and DCN get the network of their papers, 500-500-2000-10,
-100 epochs of pretraining and 100 of clustering in batches of 256, and keep their own
-defaults otherwise (torchvision, which they need: see ``benchmarks/_clustpy.py``).
+one more). ClustPy's DEC, IDEC, DCN, DKM and VaDE get the network of their papers,
+500-500-2000-10, 100 epochs of pretraining and 100 of clustering in batches of 256, and
+keep their own defaults otherwise (torchvision, which they need, and what VaDE gets for
+values beyond [0, 1]: see ``benchmarks/_clustpy.py``).
 GemClus is represented by its perceptron with the MMD objective, in batches of 256 as
 here: with all rows at once, its default, an epoch compares all pairs of rows (six
 minutes on the digits).
@@ -150,18 +151,19 @@ def ours(name, n_clusters, epochs, seed):
     return model
 
 
-def clustpy(name, n_features, n_clusters, epochs, seed):
+def clustpy(name, X, n_clusters, epochs, seed):
     """ClustPy's method of this name, with the network of the paper."""
     return _clustpy.make(
         name,
         n_clusters,
-        n_features,
+        X.shape[1],
         (500, 500, 2000),
         latent_dim=10,
         pretrain_epochs=epochs or 100,
         max_epochs=epochs or 100,
         batch_size=256,
         random_state=seed,
+        unit_interval=bool(X.min() >= 0 and X.max() <= 1),
     )
 
 
@@ -198,7 +200,7 @@ def make(method, X, n_clusters, epochs, seed):
     if method in OURS:
         return ours(method, k, epochs, seed)
     if method.startswith("ClustPy "):
-        return clustpy(method.split()[1], X.shape[1], k, epochs, seed)
+        return clustpy(method.split()[1], X, k, epochs, seed)
     makers = {
         KMEANS: lambda: KMeans(k, n_init=10, random_state=seed),
         "Gaussian mixture": lambda: GaussianMixture(k, random_state=seed),

@@ -45,6 +45,8 @@ PROFILE_DIGITS, PROFILE_MNIST = None, (3, 3)
 # ClustPy's predict encodes all rows at once and keeps what a gradient would need:
 # 24 kB a row of the large network, so a million rows do not fit into 16 GB.
 PREDICT_ROWS = {SMALL: 1_000_000, LARGE: 100_000}
+# Also in ClustPy.
+RACED = ("DEC", "IDEC", "DCN")
 PROFILED = ("DEC", "IDEC", "DCN", "PCX", "DDC", "DiscriminativeClustering")
 OURS, STOPPING, CLUSTPY, LOOP = "here", "here, stopping", "ClustPy", "loop"
 BF16 = "here, bf16"
@@ -267,7 +269,7 @@ def jobs(options):
         profiles.append(("MNIST test", load, LARGE, PROFILE_MNIST))
     for data, load, sizes, epochs, repeats in sets:
         repeats = 1 if quick else repeats
-        for method in _clustpy.METHODS:
+        for method in RACED:
             yield job(
                 "fit",
                 data,

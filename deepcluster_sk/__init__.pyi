@@ -21,6 +21,7 @@ from .cluster import DCN as DCN
 from .cluster import DDC as DDC
 from .cluster import DEC as DEC
 from .cluster import DEPICT as DEPICT
+from .cluster import DKM as DKM
 from .cluster import IDEC as IDEC
 from .cluster import PCX as PCX
 from .cluster import Autoencoder as Autoencoder
@@ -32,4 +33,5 @@ from .cluster import DiscriminativeClustering as DiscriminativeClustering
 from .cluster import DynAE as DynAE
 from .cluster import SparseSubspaceClustering as SparseSubspaceClustering
 from .cluster import TensorizedAutoencoder as TensorizedAutoencoder
+from .cluster import VaDE as VaDE
 from .persistence import load as load

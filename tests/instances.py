@@ -5,6 +5,7 @@ from deepcluster_sk import (
     DDC,
     DEC,
     DEPICT,
+    DKM,
     IDEC,
     PCX,
     Autoencoder,
@@ -16,6 +17,7 @@ from deepcluster_sk import (
     DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
+    VaDE,
 )
 
 # Small networks and few epochs, so that a common test takes a fraction of a second.
@@ -52,6 +54,8 @@ SMALL = {
     ),
     "DynAE": DynAE(**TINY),
     "DynAE-end-to-end": DynAE(**TINY, pretraining="end-to-end", init="k-means"),
+    "DKM": DKM(**TINY),
+    "DKM-end-to-end": DKM(**TINY, pretraining="end-to-end", alpha=10.0),
     "IDEC": IDEC(**TINY),
     "PCX": PCX(**TINY, burn_in_epochs=2),
     "PCX-imbalanced": PCX(
@@ -60,6 +64,8 @@ SMALL = {
     "PCX-after-step": PCX(
         **TINY, burn_in_epochs=2, centroid_update="after-step", decay_by_size=True
     ),
+    "VaDE": VaDE(**TINY),
+    "VaDE-end-to-end": VaDE(**TINY, pretraining="end-to-end"),
     "DiscriminativeClustering": DiscriminativeClustering(**TINY),
     "Autoencoder": Autoencoder(
         latent_dim=2, hidden_layer_sizes=(8,), max_epochs=5, random_state=0
@@ -185,6 +191,7 @@ DEFAULT = {
     "DEC()": DEC(),
     "DEPICT()": DEPICT(),
     "DynAE()": DynAE(),
+    "DKM()": DKM(),
     "IDEC()": IDEC(),
     "PCX()": PCX(),
     "DiscriminativeClustering()": DiscriminativeClustering(),
@@ -194,6 +201,7 @@ DEFAULT = {
     "DeepTransformClustering()": DeepTransformClustering(),
     "SparseSubspaceClustering()": SparseSubspaceClustering(),
     "TensorizedAutoencoder()": TensorizedAutoencoder(),
+    "VaDE()": VaDE(),
 }
 
 # The same, as quick as the small ones: what has no network, or is of its family alone.

@@ -35,7 +35,14 @@ from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError
 from deepcluster_sk.plotting._losses import _NOT_LOSSES
 from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
 
-PER_CLUSTER = ("cluster_centers_", "components_", "exemplars_", "cluster_sizes_")
+PER_CLUSTER = (
+    "cluster_centers_",
+    "cluster_sizes_",
+    "components_",
+    "covariances_",
+    "exemplars_",
+    "weights_",
+)
 
 
 def smallest_first(labels, n_clusters):

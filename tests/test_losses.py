@@ -110,6 +110,41 @@ def loop_kmeans(z, mu):
     return np.mean([min(np.sum((row - m) ** 2) for m in mu) for row in z])
 
 
+def loop_soft_kmeans(z, mu, alpha):
+    weights = loop_softmax(z, mu, alpha)
+    pairs = np.ndindex(weights.shape)
+    return sum(weights[i, j] * np.sum((z[i] - mu[j]) ** 2) for i, j in pairs) / len(z)
+
+
+def loop_gaussian_divergence(mean, log_variance, mu, mu_log_variance):
+    """Differences of expected log-densities, feature by feature."""
+    found = np.zeros((len(mean), len(mu)))
+    for i, j in np.ndindex(found.shape):
+        for m, s, c, t in zip(
+            mean[i], log_variance[i], mu[j], mu_log_variance[j], strict=True
+        ):
+            entropy = (np.log(2 * np.pi) + s + 1) / 2
+            cross = np.log(2 * np.pi) + t + (np.exp(s) + (m - c) ** 2) / np.exp(t)
+            found[i, j] += cross / 2 - entropy
+    return found
+
+
+def loop_mixture_assignment(divergence, log_weights):
+    weights = np.exp(log_weights) * np.exp(-divergence)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def loop_mixture_divergence(divergence, log_weights, assignment=None):
+    shares = np.exp(log_weights) / np.exp(log_weights).sum()
+    if assignment is None:
+        assignment = loop_mixture_assignment(divergence, log_weights)
+    total = 0
+    for i, j in np.ndindex(divergence.shape):
+        ratio = np.log(assignment[i, j] / shares[j])
+        total += assignment[i, j] * (divergence[i, j] + ratio)
+    return total / len(divergence)
+
+
 def loop_reweighted_kmeans(z, mu, labels, sizes, smoothing):
     total = sum(sizes)
     smoothed = [
@@ -236,6 +271,31 @@ CASES = {
     ),
     "entropy": (losses.assignment_entropy, loop_entropy, (_assignment(),)),
     "kmeans": (losses.kmeans_loss, loop_kmeans, (_double(N, D), _double(K, D, seed=1))),
+    "soft_kmeans": (
+        lambda z, mu: losses.soft_kmeans_loss(z, mu, alpha=0.7),
+        lambda z, mu: loop_soft_kmeans(z, mu, 0.7),
+        (_double(N, D), _double(K, D, seed=1)),
+    ),
+    "gaussian_divergence": (
+        losses.gaussian_divergence,
+        loop_gaussian_divergence,
+        (_double(N, D), _double(N, D, seed=1), _double(K, D, seed=2), _double(K, D)),
+    ),
+    "mixture_assignment": (
+        losses.mixture_assignment,
+        loop_mixture_assignment,
+        (_double(N, K).square(), _double(K, seed=1)),
+    ),
+    "mixture_divergence": (
+        losses.mixture_divergence,
+        loop_mixture_divergence,
+        (_double(N, K).square(), _double(K, seed=1)),
+    ),
+    "mixture_divergence_of": (
+        losses.mixture_divergence,
+        loop_mixture_divergence,
+        (_double(N, K).square(), _double(K, seed=1), _assignment()),
+    ),
     "reweighted_kmeans": (
         lambda z, mu: losses.kmeans_loss(
             z,
@@ -352,7 +412,9 @@ def test_permuting_centroids_permutes_assignments(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["student_t", "softmax", "target", "balanced"], ids=lambda name: name
+    "name",
+    ["student_t", "softmax", "target", "balanced", "mixture_assignment"],
+    ids=lambda name: name,
 )
 def test_assignments_are_distributions(name):
     assign, _, inputs = CASES[name]
@@ -361,7 +423,7 @@ def test_assignments_are_distributions(name):
     torch.testing.assert_close(out.sum(1), torch.ones(N, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", ["kl", "entropy", "kmeans"])
+@pytest.mark.parametrize("name", ["kl", "entropy", "kmeans", "soft_kmeans"])
 def test_duplicating_the_batch_changes_no_mean(name):
     loss, _, inputs = CASES[name]
     doubled = [torch.cat([x, x]) if len(x) == N else x for x in inputs]
@@ -512,6 +574,79 @@ def test_labels_default_to_the_nearest_centroid():
     assert losses.spherical_kmeans_loss(z, mu) == losses.spherical_kmeans_loss(
         z, mu, closest
     )
+
+
+def test_soft_kmeans_tends_to_kmeans_and_to_the_mean_over_centroids():
+    z, mu = _double(N, D), _double(K, D, seed=1)
+    distance = losses.squared_distances(z, mu)
+    torch.testing.assert_close(losses.soft_kmeans_loss(z, mu, 1e-9), distance.mean())
+    torch.testing.assert_close(
+        losses.soft_kmeans_loss(z, mu, 1e5), losses.kmeans_loss(z, mu)
+    )
+    with pytest.raises(ValueError, match="alpha must be above 0"):
+        losses.soft_kmeans_loss(z, mu, 0.0)
+
+
+N_DRAWS = 1_000_000
+
+
+def _log_density(z, mean, log_variance):
+    """Of a Gaussian of diagonal covariance."""
+    squared = (z - mean) ** 2 / np.exp(log_variance)
+    return -(squared + log_variance + np.log(2 * np.pi)).sum(-1) / 2
+
+
+def _gaussians():
+    """Of one row and of K clusters, in two dimensions."""
+    row = 0.5 * _double(1, 2), 0.5 * _double(1, 2, seed=1)
+    return *row, 0.5 * _double(K, 2, seed=2), 0.5 * _double(K, 2, seed=3)
+
+
+def test_gaussian_divergence_is_that_of_draws():
+    mean, log_variance, mu, mu_log_variance = (x.numpy() for x in _gaussians())
+    noise = np.random.default_rng(0).normal(size=(N_DRAWS, 2))
+    z = mean + np.exp(log_variance / 2) * noise
+    found = losses.gaussian_divergence(*_gaussians())[0]
+    for j in range(K):
+        ratio = _log_density(z, mean, log_variance)
+        ratio -= _log_density(z, mu[j], mu_log_variance[j])
+        assert float(found[j]) == pytest.approx(ratio.mean(), abs=1e-2)
+
+
+def test_mixture_divergence_is_that_of_draws_of_code_and_cluster():
+    mean, log_variance, mu, mu_log_variance = (x.numpy() for x in _gaussians())
+    log_weights, assignment = _double(K, seed=4), _assignment(1)
+    shares, gamma = log_weights.softmax(0).numpy(), assignment[0].numpy()
+    rng = np.random.default_rng(0)
+    z = mean + np.exp(log_variance / 2) * rng.normal(size=(N_DRAWS, 2))
+    c = rng.choice(K, size=N_DRAWS, p=gamma)
+    posterior = _log_density(z, mean, log_variance) + np.log(gamma[c])
+    prior = _log_density(z, mu[c], mu_log_variance[c]) + np.log(shares[c])
+    divergence = losses.gaussian_divergence(*_gaussians())
+    found = losses.mixture_divergence(divergence, log_weights, assignment)
+    assert float(found) == pytest.approx((posterior - prior).mean(), abs=1e-2)
+
+
+def test_no_assignment_makes_the_mixture_divergence_smaller():
+    divergence, log_weights = _double(N, K).square(), _double(K, seed=1)
+    best = losses.mixture_assignment(divergence, log_weights)
+    least = losses.mixture_divergence(divergence, log_weights)
+    given = losses.mixture_divergence(divergence, log_weights, best)
+    torch.testing.assert_close(given, least)
+    for seed in range(5):
+        other = 0.9 * best + 0.1 * _assignment(seed=seed)
+        assert losses.mixture_divergence(divergence, log_weights, other) > least
+
+
+def test_mixture_divergence_where_an_assignment_vanishes():
+    divergence, log_weights = torch.tensor([[2.0, 1e4]]), torch.zeros(2)
+    hard = torch.tensor([[1.0, 0.0]])
+    value, _ = _value_and_gradients(
+        losses.mixture_divergence, divergence, log_weights, hard
+    )
+    assert value == pytest.approx(2 + np.log(2))
+    log = losses.mixture_assignment(divergence, log_weights, log=True)
+    torch.testing.assert_close(log, torch.tensor([[0.0, -9998.0]]))
 
 
 def test_inverse_size_weights_undo_the_size_of_clusters():

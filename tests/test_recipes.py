@@ -14,6 +14,7 @@ from deepcluster_sk import (
     DCN,
     DDC,
     DEC,
+    DKM,
     IDEC,
     PCX,
     ConvTransformClustering,
@@ -22,6 +23,7 @@ from deepcluster_sk import (
     DeepTransformClustering,
     DiscriminativeClustering,
     TensorizedAutoencoder,
+    VaDE,
     recipes,
 )
 from deepcluster_sk.exceptions import ClusterCollapseWarning
@@ -187,6 +189,44 @@ TABLE = {
             "tol": 0,
         },
         PERCEPTRON,
+        LAYERWISE,
+    ),
+    "dkm": Recipe(
+        DKM,
+        {"n_features": D},
+        {
+            "latent_dim": 3,
+            "clustering_weight": 1 / D,
+            "alpha": 1000,
+            "pretraining": "end-to-end",
+            "mask_rate": 0,
+            "pretrain_epochs": 50,
+            "max_epochs": 20 * 5,
+            "batch_size": 256,
+            "lr": 1e-3,
+            "optimizer": "adam",
+            "init": "k-means",
+            "whiten": False,
+            "tol": 0,
+        },
+        [(500, D), (500, 500), (2000, 500), (3, 2000)],
+        ["pretrain", "cluster"],
+    ),
+    "vade": Recipe(
+        VaDE,
+        {},
+        {
+            "latent_dim": 10,
+            "likelihood": "bernoulli",
+            "pretraining": "layerwise",
+            "max_epochs": 500,
+            "batch_size": 100,
+            "lr": 0.002,
+            "optimizer": "adam",
+            "init": "mixture",
+            "tol": 0,
+        },
+        [*PERCEPTRON, (10, 2000)],
         LAYERWISE,
     ),
     "ddc": Recipe(
@@ -355,6 +395,9 @@ def data(name):
     """45 rows in three clusters, as wide as the recipe's network is told."""
     shape = TABLE[name].arguments.get("image_shape", (D,))
     X, _ = make_blobs(45, int(np.prod(shape)), centers=3, random_state=0)
+    if "likelihood" in TABLE[name].facts:  # of values from 0 to 1
+        X = X - X.min()
+        return (X / X.max()).astype(np.float32)
     return (X / 10).astype(np.float32)
 
 
@@ -440,6 +483,15 @@ def test_the_code_is_left_as_the_autoencoder_made_it(name):
     labels = torch.cdist(codes, spy.centers).argmin(1)
     means = torch.stack([codes[labels == j].mean(0) for j in range(3)])
     torch.testing.assert_close(spy.centers, means, rtol=1e-3, atol=1e-4)
+
+
+def test_the_mixture_of_vade_is_of_the_code_as_it_is():
+    assert recipes.vade(3).whiten is False
+    spy = Weights()
+    short("vade", callbacks=[spy]).fit(data("vade"))
+    (before, codes), (after, started) = spy.ended, spy.started
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert torch.equal(codes, started)
 
 
 @pytest.mark.parametrize("Estimator", [DEC, IDEC, DCN])

@@ -8,8 +8,10 @@ from .deep_subspace import DeepSubspaceClustering as DeepSubspaceClustering
 from .depict import DEPICT as DEPICT
 from .dictionary import DeepDictionaryClustering as DeepDictionaryClustering
 from .discriminative import DiscriminativeClustering as DiscriminativeClustering
+from .dkm import DKM as DKM
 from .dynae import DynAE as DynAE
 from .pcx import PCX as PCX
 from .sparse_subspace import SparseSubspaceClustering as SparseSubspaceClustering
 from .tensorized import TensorizedAutoencoder as TensorizedAutoencoder
 from .transform import DeepTransformClustering as DeepTransformClustering
+from .vade import VaDE as VaDE

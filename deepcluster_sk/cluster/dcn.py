@@ -20,9 +20,9 @@ from deepcluster_sk.criteria import (
 from deepcluster_sk.initialization import (
     FIRST_CLUSTERS_CONSTRAINTS,
     first_clusters,
+    reseed_farthest,
 )
 from deepcluster_sk.losses import kmeans_loss, squared_distances
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 
 class _KMeansFriendly(Criterion):
@@ -72,15 +72,8 @@ class _KMeansFriendly(Criterion):
 
 def _reseed(run, loss, clusters):
     """Move the centres of empty clusters to the rows farthest from their own."""
-    module = run.module
-    code = run.apply(module.encode)
-    with torch.no_grad():
-        distance = module.distances(code).amin(1)
-    rows = rows_to_reseed_from(distance, len(clusters))
-    module.centers[clusters] = code[rows]
-    loss.memory.labels[rows] = clusters
+    reseed_farthest(run, loss.memory, clusters)
     loss.counts[clusters] = 1
-    run.n_reseeded += len(clusters)
 
 
 class DCN(DecoderMixin, BaseDeepClusterer):

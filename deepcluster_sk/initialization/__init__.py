@@ -5,6 +5,7 @@ from deepcluster_sk.initialization._centers import (
     mixture_start,
     place_centers,
     pooled_covariance,
+    reseed_farthest,
 )
 from deepcluster_sk.initialization._first_clusters import (
     CLUSTERING_RATE,
@@ -49,6 +50,7 @@ __all__ = [
     "pooled_covariance",
     "pretraining",
     "random_start",
+    "reseed_farthest",
     "scale_code",
     "standardize_data",
     "whiten_code",

@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
+from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
 from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
@@ -151,6 +152,28 @@ def _mixture_starts(X, n_clusters, random_state):
         chosen = random_state.choice(len(X), n_clusters, replace=False)
         share[chosen, np.arange(n_clusters)] = 1
         yield share
+
+
+def reseed_farthest(run, memory, clusters):
+    """Move the centres of empty clusters to the rows farthest from their own.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``.
+    memory : LabelMemory
+        Takes note of the rows' new clusters.
+    clusters : Tensor of shape (m,), int64
+        The empty ones.
+    """
+    module = run.module
+    code = run.apply(module.encode)
+    with torch.no_grad():
+        distance = module.distances(code).amin(1)
+        rows = rows_to_reseed_from(distance, len(clusters))
+        module.centers[clusters] = code[rows]
+    memory.labels[rows] = clusters
+    run.n_reseeded += len(clusters)
 
 
 def kmeans_start(embedding, n_clusters, random_state, n_init=20):

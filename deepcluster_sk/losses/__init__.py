@@ -24,6 +24,7 @@ from deepcluster_sk.losses._embedded import (
     inverse_size_weights,
     kl_divergence,
     kmeans_loss,
+    soft_kmeans_loss,
     softmax_assignment,
     student_t_assignment,
     target_distribution,
@@ -36,6 +37,11 @@ from deepcluster_sk.losses._reconstruction import (
     simplex_projection,
     tensorized_cost,
 )
+from deepcluster_sk.losses._variational import (
+    gaussian_divergence,
+    mixture_assignment,
+    mixture_divergence,
+)
 
 __all__ = [
     "anchor_similarity_loss",
@@ -45,14 +51,18 @@ __all__ = [
     "between_cluster_loss",
     "cauchy_schwarz_loss",
     "construction_loss",
+    "gaussian_divergence",
     "inverse_size_weights",
     "kl_divergence",
     "kmeans_loss",
     "layerwise_error",
     "mean_squared_error",
+    "mixture_assignment",
+    "mixture_divergence",
     "neighbor_loss",
     "simplex_corner_loss",
     "simplex_projection",
+    "soft_kmeans_loss",
     "softmax_assignment",
     "spherical_kmeans_loss",
     "squared_distances",

@@ -305,6 +305,61 @@ def kmeans_loss(embedding, centers, labels=None, cluster_weights=None):
     return distance.mean()
 
 
+def soft_kmeans_loss(embedding, centers, alpha=1.0):
+    r"""Mean squared distance to all centroids, weighted by a softmax of the distances.
+
+    Where :func:`kmeans_loss` takes the nearest centroid, this takes an average whose
+    weights go over into that choice as `alpha` grows: it is differentiable in the
+    centroids and in the embedding alike.
+
+    Parameters
+    ----------
+    embedding : torch.Tensor of shape (n, d)
+        Embedded samples.
+    centers : torch.Tensor of shape (k, d)
+        Centroids.
+    alpha : float or torch.Tensor of shape (), default=1.0
+        Inverse temperature, above 0: 0 would weight all centroids alike, infinity
+        takes the nearest one.
+
+    Returns
+    -------
+    loss : torch.Tensor, scalar
+        At least that of :func:`kmeans_loss`.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is not positive.
+
+    Notes
+    -----
+    The second term of Eq. 2 of [1]_ divided by n,
+    :math:`\frac1n \sum_n \sum_k \|z_n - r_k\|^2 G_{nk}`, with
+    :math:`G_{nk} \propto \exp(-\alpha \|z_n - r_k\|^2)` (Eq. 3). The gradient is that
+    of the weights G, too.
+
+    References
+    ----------
+    .. [1] Moradi Fard, Thonet and Gaussier, "Deep k-means: jointly clustering with
+       k-means and learning representations", Pattern Recognition Letters 138 (2020).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import soft_kmeans_loss
+    >>> embedding, centers = torch.tensor([[1.0]]), torch.tensor([[0.0], [3.0]])
+    >>> soft_kmeans_loss(embedding, centers, alpha=0.1)  # of 1 and 4
+    tensor(2.2767)
+    >>> soft_kmeans_loss(embedding, centers, alpha=10.0)
+    tensor(1.)
+    """
+    check_positive(alpha=alpha)
+    distance = squared_distances(embedding, centers)
+    weight = torch.softmax(-alpha * distance, dim=1)
+    return (weight * distance).sum(1).mean()
+
+
 def inverse_size_weights(sizes, smoothing=1e-5):
     r"""Weights that give every cluster the same say, whatever its size.
 

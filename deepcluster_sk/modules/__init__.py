@@ -34,6 +34,7 @@ from deepcluster_sk.modules._published import (
 )
 from deepcluster_sk.modules._soft import (
     DivergenceModule,
+    SoftKMeansAutoencoder,
     SoftmaxAutoencoder,
     StudentTAutoencoder,
     build_block_autoencoder,
@@ -49,6 +50,10 @@ from deepcluster_sk.modules._tensorized import (
     build_tensorized_autoencoder,
 )
 from deepcluster_sk.modules._unpooled import UnpooledConvAutoencoder
+from deepcluster_sk.modules._variational import (
+    VariationalAutoencoder,
+    VariationalOutput,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -69,6 +74,7 @@ __all__ = [
     "NormalizedMLPAutoencoder",
     "PooledConvAutoencoder",
     "RectifiedMLPAutoencoder",
+    "SoftKMeansAutoencoder",
     "SoftmaxAutoencoder",
     "SphericalAutoencoder",
     "StackedMLP",
@@ -81,6 +87,8 @@ __all__ = [
     "TensorizedModule",
     "TensorizedOutput",
     "UnpooledConvAutoencoder",
+    "VariationalAutoencoder",
+    "VariationalOutput",
     "build_autoencoder",
     "build_block_autoencoder",
     "build_spherical_autoencoder",

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from deepcluster_sk.losses import student_t_assignment
+from deepcluster_sk.losses import softmax_assignment, student_t_assignment
 from deepcluster_sk.modules._autoencoders import build_autoencoder, with_precision
 from deepcluster_sk.modules._blocks import (
     BlockConvAutoencoder,
@@ -62,6 +62,39 @@ class StudentTAutoencoder(CentroidAutoencoder):
         """
         rows = rows_to_reseed_from(-assignment.max(1).values, len(empty))
         self.centers[empty] = embedding[rows]
+
+
+class SoftKMeansAutoencoder(CentroidAutoencoder):
+    """An autoencoder with trainable centres and a softmax of the distances to them.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number k of centres.
+    **autoencoder : dict
+        Arguments of :func:`build_autoencoder`.
+
+    Attributes
+    ----------
+    alpha : Tensor of shape ()
+        Inverse temperature of the softmax, 1 at first; a method changes it in place.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.modules import SoftKMeansAutoencoder
+    >>> module = SoftKMeansAutoencoder(4, n_features=4, latent_dim=2)
+    >>> module(torch.zeros(1, 4)).assignment  # all centres are at the origin
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]], grad_fn=<...>)
+    """
+
+    def __init__(self, n_clusters, **autoencoder):
+        super().__init__(n_clusters, trainable=True, **autoencoder)
+        self.register_buffer("alpha", torch.ones(()))
+
+    def assign(self, embedding):
+        """Soft assignment of each embedded row, ``(n, k)``."""
+        return softmax_assignment(embedding, self.centers, self.alpha)
 
 
 class _SoftmaxHead:

@@ -11,6 +11,7 @@ _NOT_LOSSES = frozenset(
     {"phase", "epoch", "dur", "duration", "time", "lr"}
     # What methods measure beside their losses.
     | {"n_changed", "label_change", "hardness", "cosine", "conflicted", "n_used"}
+    | {"alpha"}
 )
 
 
