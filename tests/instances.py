@@ -47,11 +47,17 @@ SMALL = {
         **TINY, pretraining="end-to-end", init="k-means", whiten=False
     ),
     "DEPICT": DEPICT(**TINY),
-    "DEPICT-end-to-end": DEPICT(
-        **TINY, pretraining="end-to-end", init="k-means", target="balanced"
+    "DEPICT-published": DEPICT(
+        **TINY,
+        pretraining="end-to-end",
+        init="k-means",
+        whiten=False,
+        target="balanced",
     ),
     "DynAE": DynAE(**TINY),
-    "DynAE-end-to-end": DynAE(**TINY, pretraining="end-to-end", init="k-means"),
+    "DynAE-published": DynAE(
+        **TINY, pretraining="end-to-end", init="k-means", whiten=False
+    ),
     "IDEC": IDEC(**TINY),
     "PCX": PCX(**TINY, burn_in_epochs=2),
     "PCX-imbalanced": PCX(
