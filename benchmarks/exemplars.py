@@ -27,7 +27,15 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 
 from benchmarks._harness import Benchmark, Job, group, results_table, shortfalls
-from deepcluster_sk import DCN, DEC, IDEC, PCX, Autoencoder, DiscriminativeClustering
+from deepcluster_sk import (
+    DCN,
+    DEC,
+    DEPICT,
+    IDEC,
+    PCX,
+    Autoencoder,
+    DiscriminativeClustering,
+)
 from deepcluster_sk.augmentation import RandomAffine
 from deepcluster_sk.cluster.pcx import _ExemplarLoss
 from deepcluster_sk.datasets import load_coil20, load_mnist_test
@@ -56,6 +64,9 @@ PUBLISHED = {
     (MNIST, "IDEC", "nmi"): ".843",
     (MNIST, "IDEC", "ari"): ".817",
     (MNIST, "DCN", "acc"): ".830",
+    (MNIST, "DEPICT", "acc"): ".953",
+    (MNIST, "DEPICT", "nmi"): ".904",
+    (MNIST, "DEPICT", "ari"): ".901",
     (MNIST, "PCX", "acc"): ".975",
     (MNIST, "PCX", "nmi"): ".935",
     (MNIST, "PCX", "ari"): ".947",
@@ -66,6 +77,7 @@ PUBLISHED = {
     (MNIST, PRETRAINED, "acc"): ".92",
     (MNIST, DISCRIMINATIVE, "acc"): ".974",
     (MNIST, SMALL, "acc"): ".974",
+    (COIL, "DEPICT", "acc"): ".420",
     (COIL, PRETRAINED, "acc"): ".90",
     (COIL, DISCRIMINATIVE, "acc"): ".923",
     (COIL, SMALL, "acc"): ".923",
@@ -207,7 +219,7 @@ def methods(data, k, shape, seed):
             Autoencoder(latent_dim=10, random_state=seed), KMeans(n_init=20, **common)
         ),
     )
-    for cls in (DEC, IDEC, DCN):
+    for cls in (DEC, IDEC, DCN, DEPICT):
         yield cls.__name__, cls(**common)
     yield "PCX", PCX(**common)
     yield "PCX, no CI", PCXWithoutIntegration(**common)

@@ -49,11 +49,17 @@ SMALL = {
         **TINY, pretraining="end-to-end", init="k-means", whiten=False
     ),
     "DEPICT": DEPICT(**TINY),
-    "DEPICT-end-to-end": DEPICT(
-        **TINY, pretraining="end-to-end", init="k-means", target="balanced"
+    "DEPICT-published": DEPICT(
+        **TINY,
+        pretraining="end-to-end",
+        init="k-means",
+        whiten=False,
+        target="balanced",
     ),
     "DynAE": DynAE(**TINY),
-    "DynAE-end-to-end": DynAE(**TINY, pretraining="end-to-end", init="k-means"),
+    "DynAE-published": DynAE(
+        **TINY, pretraining="end-to-end", init="k-means", whiten=False
+    ),
     "DKM": DKM(**TINY),
     "DKM-end-to-end": DKM(**TINY, pretraining="end-to-end", alpha=10.0),
     "IDEC": IDEC(**TINY),

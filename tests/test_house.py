@@ -50,6 +50,7 @@ def room(path):
 # A line may import from itself and from those above it.
 ORDER = [
     {
+        "augmentation",
         "exceptions",
         "_version",
         "_threads",
@@ -69,7 +70,6 @@ ORDER = [
 ]
 # These stand beside: nothing of the above knows them, but for what a user calls.
 BESIDE = {
-    "augmentation",
     "datasets",
     "metrics",
     "model_selection",

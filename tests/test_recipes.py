@@ -14,6 +14,7 @@ from deepcluster_sk import (
     DCN,
     DDC,
     DEC,
+    DEPICT,
     DKM,
     IDEC,
     PCX,
@@ -22,6 +23,7 @@ from deepcluster_sk import (
     DeepSubspaceClustering,
     DeepTransformClustering,
     DiscriminativeClustering,
+    DynAE,
     TensorizedAutoencoder,
     VaDE,
     recipes,
@@ -228,6 +230,44 @@ TABLE = {
         },
         [*PERCEPTRON, (10, 2000)],
         LAYERWISE,
+    ),
+    "depict": Recipe(
+        DEPICT,
+        {"image_shape": IMAGE},
+        {
+            "latent_dim": 3,  # the number of clusters
+            "dropout_rate": 0.1,
+            "reconstruction_weight": 1,
+            "target": "sharpened",
+            "update_interval": 1,
+            "init": "k-means",
+            "whiten": False,
+            "max_epochs": 4000,
+            "batch_size": 100,
+            "lr": 1e-4,
+            "optimizer": "adam",
+        },
+        [(50, 1, 5, 5), (50, 50, 3, 3), (3, 50 * 5 * 5), (3, 3)],
+        ["pretrain", "cluster"],
+    ),
+    "dynae": Recipe(
+        DynAE,
+        {},
+        {
+            "latent_dim": 10,
+            "confidence": 3,
+            "init": "k-means",
+            "whiten": False,
+            "pretrain_epochs": 130_000 * 256 // 70_000,
+            "max_epochs": 100_000 * 256 // 70_000 + 1,
+            "clustering_weight": 1 / (100 * 10 * 0.1),
+            "batch_size": 256,
+            "lr": 1e-4,
+            "optimizer": "adam",
+            "tol": 0.01,
+        },
+        PERCEPTRON,
+        ["pretrain", "cluster"],
     ),
     "ddc": Recipe(
         DDC,
@@ -482,6 +522,8 @@ def test_the_code_is_left_as_the_autoencoder_made_it(name):
     # Centres are the means of the rows nearest to them: k-means, in that code.
     labels = torch.cdist(codes, spy.centers).argmin(1)
     means = torch.stack([codes[labels == j].mean(0) for j in range(3)])
+    if name == "dynae":  # whose centres are rows
+        means = codes[torch.cdist(codes, means).argmin(0)]
     torch.testing.assert_close(spy.centers, means, rtol=1e-3, atol=1e-4)
 
 
@@ -494,7 +536,7 @@ def test_the_mixture_of_vade_is_of_the_code_as_it_is():
     assert torch.equal(codes, started)
 
 
-@pytest.mark.parametrize("Estimator", [DEC, IDEC, DCN])
+@pytest.mark.parametrize("Estimator", [DEC, IDEC, DCN, DEPICT, DynAE])
 @pytest.mark.parametrize("init", ["k-means", "mixture"])
 def test_by_default_the_code_is_mapped(Estimator, init):
     """So that what the tests above see could be otherwise."""
@@ -509,6 +551,12 @@ def test_by_default_the_code_is_mapped(Estimator, init):
         ).fit(X)
         mapped.append(not torch.equal(spy.ended[1], spy.started[1]))
     assert mapped == [True, False]
+
+
+def test_images_are_moved_for_dynae():
+    move = recipes.dynae(3, image_shape=IMAGE).augmentation
+    assert (move.rotation, move.shift, move.scale) == (10, 0.1, 0)
+    assert recipes.dynae(3).augmentation is None
 
 
 def test_the_burn_in_is_a_quarter_of_the_epochs():

@@ -139,6 +139,11 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
         one allows.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before the clustering: to directions of
+        equal variance after a pretraining by reconstruction alone, to round clusters
+        by ``init="mixture"``. False leaves it as the autoencoder made it; with
+        ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -232,9 +237,8 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
     the first labels. For how those are found, for the units of the code and for what
     ``tol`` says on small tables, see the notes of ``DEC``. The authors train the
     autoencoder first, with the noise and the errors of all layers, and find clusters in
-    its code by k-means or by agglomeration: ``pretraining="end-to-end"`` with
-    ``init="k-means"`` is near to that. Their network is convolutional, with a tanh
-    code: see ``architecture="conv"``.
+    its code by k-means or by agglomeration: :func:`~deepcluster_sk.recipes.depict` is
+    near to that.
 
     The learning rate rises to ``lr`` in the first ten steps of clustering: a new
     optimizer moves all weights at once, and a small data set would lose its code.
@@ -271,6 +275,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
+        "whiten": ["boolean"],
     }
 
     def __init__(
@@ -292,6 +297,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         update_interval=1,
         pretrain_epochs="auto",
         init="auto",
+        whiten=True,
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -321,6 +327,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.init = init
+        self.whiten = whiten
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -341,7 +348,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         }
 
     def _phases(self, run):
-        first = yield from first_clusters(self, run)
+        first = yield from first_clusters(self, run, whiten=self.whiten)
         module = run.module
         code = run.apply(module.encode)
         module.place_clusters(first.centers, code, first.labels_of_all(code))

@@ -214,6 +214,11 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
         one allows.
+    whiten : bool, default=True
+        Whether the code is mapped linearly before the clustering: to directions of
+        equal variance after a pretraining by reconstruction alone, to round clusters
+        by ``init="mixture"``. False leaves it as the autoencoder made it; with
+        ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -308,7 +313,7 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
     and with an adversarial critic of decoded interpolations. That is not done here: it
     would be a second network with an optimizer of its own, for a pretraining that the
     graph of neighbours has made needless. Nearest to theirs is
-    ``pretraining="end-to-end"`` with ``init="k-means"``.
+    :func:`~deepcluster_sk.recipes.dynae`.
 
     The learning rate rises to ``lr`` in the first ten steps of clustering: a new
     optimizer moves all weights at once, and a small data set would lose its code.
@@ -342,6 +347,7 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         "confidence": [Interval(numbers.Real, 0, None, closed="neither")],
         "neighbor_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "update_interval": [Interval(numbers.Integral, 1, None, closed="left")],
+        "whiten": ["boolean"],
     }
 
     def __init__(
@@ -362,6 +368,7 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         update_interval=1,
         pretrain_epochs="auto",
         init="auto",
+        whiten=True,
         max_epochs=100,
         batch_size=256,
         lr=1e-3,
@@ -390,6 +397,7 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         self.update_interval = update_interval
         self.pretrain_epochs = pretrain_epochs
         self.init = init
+        self.whiten = whiten
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -411,7 +419,7 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         }
 
     def _phases(self, run):
-        first = yield from first_clusters(self, run)
+        first = yield from first_clusters(self, run, whiten=self.whiten)
         module = run.module
         module.centers.copy_(first.centers)
         place_centers(run, run.apply(module.encode))
