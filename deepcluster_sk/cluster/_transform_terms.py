@@ -15,7 +15,7 @@ from deepcluster_sk.solvers import (
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._local_pca import reseed_empty
 from deepcluster_sk.solvers._neighbor_graph import nearest_neighbors
-from deepcluster_sk.solvers._numbering import numbered
+from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
