@@ -83,9 +83,14 @@ def test_what_is_named_exists_and_names_the_equation(row):
         assert "P1-P7" in text
 
 
+# Methods of other papers, which the documents compare theirs with.
+COMPARED_WITH = {"depict", "dkm", "dynae", "vade"}
+
+
 def test_every_recipe_has_a_row():
     named = {name for _, _, where, *_ in ROWS for name in where}
-    assert {f"recipes.{name}" for name in recipes.__all__} <= named
+    own = {f"recipes.{name}" for name in recipes.__all__ if name not in COMPARED_WITH}
+    assert own <= named
 
 
 @pytest.mark.parametrize("number", EQUATIONS)
