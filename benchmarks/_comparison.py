@@ -238,11 +238,12 @@ def looks_of(ours, peers):
     """Colour and marker of each name, no pair of them twice."""
     looks = {}
     for i, name in enumerate(ours):
-        color = COLORS[i % len(COLORS)]
+        # With each round of the markers, other colours go with them.
+        color = COLORS[(i + 5 * (i // len(MARKERS))) % len(COLORS)]
         looks[name] = {"facecolors": color, "edgecolors": color}
         looks[name]["marker"] = MARKERS[i % len(MARKERS)]
     for i, name in enumerate(peers):
-        rest = COLORS[-1 - i % len(COLORS)]
+        rest = COLORS[-1 - (i + 5 * (i // len(MARKERS))) % len(COLORS)]
         color = "black" if name in REFERENCES else rest
         looks[name] = {"facecolors": "none", "edgecolors": color}
         looks[name]["marker"] = MARKERS[i % len(MARKERS)]
