@@ -325,7 +325,7 @@ class RefreshTarget(Callback):
             return
         before = self.labels_
         self._refresh(net)
-        change = float((self.labels_ != before).double().mean())
+        change = int((self.labels_ != before).sum()) / len(before)
         net.history.record("label_change", change)
         if change < self.tol:
             raise StopTraining("tol")
