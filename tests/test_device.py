@@ -248,6 +248,27 @@ def test_an_unknown_device_is_refused():
     assert resolve_device("cpu") == torch.device("cpu")
 
 
+# --- a real device --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_a_real_device_fits_and_predicts(name, real_device, tmp_path):
+    """``--device cuda``: its random numbers are others, so its fit is not the CPU's."""
+    X, path = data(), tmp_path / "model.safetensors"
+    there = clone(ON_DEVICE[name]).set_params(batch_size=40, device=real_device).fit(X)
+    assert next(there.module_.parameters()).device.type == real_device.split(":")[0]
+    found = results(there, X)
+    if "predict" in found:
+        assert_array_equal(found["predict"], there.labels_)
+    there.save(path)
+    expected = results(load(path, device="cpu"), X)
+    for method, values in expected.items():
+        if method == "predict":
+            assert (found[method] == values).mean() >= 0.95
+        else:
+            assert_allclose(found[method], values, rtol=1e-2, atol=1e-2, err_msg=method)
+
+
 # --- waiting --------------------------------------------------------------------------
 
 
@@ -284,6 +305,9 @@ def test_no_batch_waits_for_the_device(name, monkeypatch):
     )
     assert few.keys() == many.keys()
     for phase, counts in few.items():
-        # Once in a while an epoch has something to do, such as to refresh a target.
-        difference = np.median(many[phase], axis=0) - np.median(counts, axis=0)
-        assert (np.abs(difference) <= 1).all(), (phase, counts, many[phase])
+        found = phase, counts, many[phase]
+        least = many[phase].min(axis=0) - counts.min(axis=0)
+        assert (np.abs(least) <= 1).all(), found
+        # Now and then an epoch has something to do, such as to re-seed a cluster.
+        most = many[phase].max(axis=0) - counts.max(axis=0)
+        assert (np.abs(most) <= 9).all(), found  # there are 18 batches more

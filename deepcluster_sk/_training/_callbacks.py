@@ -1,5 +1,7 @@
 """Callbacks: when something happens during training, never what is minimised."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from skorch.callbacks import Callback
@@ -208,6 +210,8 @@ class AfterStep(Callback):
         ``function(module, x)`` gets the module and the rows of the batch, without
         gradients.
     """
+
+    reads_losses: ClassVar[bool] = False
 
     def __init__(self, function):
         self.function = function
