@@ -4,10 +4,11 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 BENCHMARKS ?=
+DEVICE ?= cuda
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rounding lint docs test-docs benchmarks check-wheel clean
+.PHONY: help demo test test-all test-rounding test-gpu lint docs test-docs benchmarks benchmarks-gpu check-wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,6 +26,9 @@ test-rounding: $(INSTALLED)  ## compare computations under other vector instruct
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
 
+test-gpu: $(INSTALLED)  ## fit every estimator on a GPU: make test-gpu DEVICE=cuda PYTHON=python
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_device.py --device $(DEVICE)
+
 lint: $(INSTALLED)  ## check style and formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -37,6 +41,9 @@ test-docs: $(INSTALLED)  ## check the pages that make docs has built: links, pic
 
 benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHMARKS="tensorized"
 	$(PYTHON) -m benchmarks $(BENCHMARKS)
+
+benchmarks-gpu: $(INSTALLED)  ## time training on a GPU beside the CPU
+	$(PYTHON) -m benchmarks.device
 
 check-wheel:  ## build the wheel of the last commit and try it in an empty environment
 	.ci/check-wheel

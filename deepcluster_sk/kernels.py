@@ -22,6 +22,9 @@ _RIDGE = 1e-10
 # The same for tensors that are (nearly) zero: 1 / sqrt(1e-24) is finite in float32.
 _RIDGE_FLOOR = 1e-24
 
+# Devices of Apple know float32 only.
+_WITHOUT_FLOAT64 = {"mps"}
+
 # Work is cut so that one piece stays near the cache and half of a symmetric matrix is
 # never computed: rows of a block of products, columns of a projector. In one piece,
 # 120 samples of (20, 640) rows take two to four times as long.
@@ -282,8 +285,8 @@ def _whiten(rows):
     errors of V along a direction without variance come back 1e5 times larger in the
     gradient. At (120, 32, 20, 20) this is a tenth of the whole time.
     """
-    # MPS knows no float64, so there this one step visits the CPU.
-    device = "cpu" if rows.device.type == "mps" else rows.device
+    # Where there is no float64, this one step visits the CPU.
+    device = "cpu" if rows.device.type in _WITHOUT_FLOAT64 else rows.device
     exact = rows.to(device).double()
     gram = exact @ exact.mT
     diagonal = gram.diagonal(dim1=1, dim2=2)

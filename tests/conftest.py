@@ -27,6 +27,24 @@ settings.register_profile(
 settings.load_profile("quick")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", help="a device of torch's to fit on: make test-gpu")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what needs a device that nobody named."""
+    if config.getoption("--device") is None:
+        apart = [i for i in items if "real_device" in getattr(i, "fixturenames", ())]
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
+
+
+@pytest.fixture
+def real_device(request):
+    """The device that ``--device`` names."""
+    return request.config.getoption("--device")
+
+
 @pytest.fixture(scope="session")
 def blobs():
     """Three blobs of 90 points in 4 dimensions, float32 integers below 256."""

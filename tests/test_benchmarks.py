@@ -6,16 +6,19 @@ from importlib import import_module
 from time import sleep
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
+from stand_in_device import StandInDevice
 from threadpoolctl import threadpool_info
 
 from benchmarks import (
     _clustpy,
     _comparison,
     companion,
+    device,
     exemplars,
     published,
     speed_step,
@@ -533,3 +536,17 @@ def test_the_best_of_a_set_of_data_is_bold_and_kmeans_in_italics():
     assert cells[0] == ["iris", "*k-means*", "0.700", "**0.500**", "1.000"]
     assert cells[1][1:3] == ["DEC", "**0.850 (0.850 ± 0.071)**"]
     assert "*" not in "".join(cells[2])  # alone, it is not the best of anything
+
+
+def test_devices_are_compared():
+    X = np.random.default_rng(0).random((40, 6)).astype(np.float32)
+    with StandInDevice():
+        found = device.compare("DCN", (8,), "meta", 1, X, 0, epochs=(1, 2))
+        rate = {"rate": device.rate_of_products("meta", 8, 1)}
+    settings = {"device": "meta", "repeats": 1}
+    records = [
+        {"data": "products", "method": "meta", "settings": settings, "result": rate},
+        {"data": "64", "method": "DCN", "settings": settings, "result": found},
+    ]
+    table = device.report(records, None).partition("\n\n")[2]
+    assert cells(table)["64"][:2] == ["DCN", "meta"]

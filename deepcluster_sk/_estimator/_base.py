@@ -133,7 +133,8 @@ class EstimatorTemplate(
 
     def _objective(self, fitted, X):
         """Objective of rows: the mean of the rows' own ones."""
-        return float(self._compute("row_objective", fitted, X).double().mean())
+        # On the CPU: not every device has float64.
+        return float(self._compute("row_objective", fitted, X).cpu().double().mean())
 
     # --- fit ------------------------------------------------------------------
 

@@ -225,6 +225,8 @@ class ClusterNet(NeuralNet):
             return
         self._set_training(training)
         on_begin, on_end = map(self._listeners, ("on_batch_begin", "on_batch_end"))
+        # Each loss that is read waits for the device.
+        reads_losses = any(getattr(c, "reads_losses", True) for c in on_end)
         self.grad_listeners_ = self._listeners("on_grad_computed")
         sizes, terms, n_rows, n_batches, totals = [], [], 0, 0, 0.0
         draw_from = (
@@ -240,17 +242,10 @@ class ClusterNet(NeuralNet):
                     step = step_fn(batch, **fit_params)
                 sizes.append(len(batch[1]))
                 terms.append(step)
-                if on_end:
-                    self.history.new_batch()
-                    loss = sum(term.item() for term in step.values())
-                    loss = float(
-                        distributed.sum_over_processes(
-                            torch.tensor(loss, dtype=torch.double)
-                        )
-                    )
-                    self.history.record_batch(f"{prefix}_loss", loss)
-                    for callback in on_end:
-                        callback.on_batch_end(self, batch=batch, training=training)
+                if reads_losses:
+                    self._record_batch(prefix, step)
+                for callback in on_end:
+                    callback.on_batch_end(self, batch=batch, training=training)
                 if len(sizes) == LOSS_BATCHES:
                     totals = totals + _weighted_sums(sizes, terms)
                     n_rows, n_batches = n_rows + sum(sizes), n_batches + len(sizes)
@@ -279,6 +274,13 @@ class ClusterNet(NeuralNet):
         finally:
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
+
+    def _record_batch(self, prefix, terms):
+        """Add a row with the loss of a batch to the history, for a user's callback."""
+        self.history.new_batch()
+        loss = torch.tensor(sum(t.item() for t in terms.values()), dtype=torch.double)
+        loss = float(distributed.sum_over_processes(loss))
+        self.history.record_batch(f"{prefix}_loss", loss)
 
     def _record_epoch(self, prefix, names, means, n_batches):
         for name, value in zip(names, means, strict=True):

@@ -123,14 +123,14 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
     def _objective(self, fitted, X):
         """The loss of all rows against the target that they make themselves."""
         module = fitted.module_
-        assignment = fitted.apply(partial(self._soft_assign, module), X).double()
+        assignment = fitted.apply(partial(self._soft_assign, module), X).cpu().double()
         divergence = kl_divergence(target_distribution(assignment), assignment)
         objective = self._clustering_weight() * float(divergence)
         if self._keeps_reconstruction():
             error = fitted.apply(
                 lambda x: module.relative_error(x, module.encode(x)).mean(1), X
             )
-            objective += float(error.double().mean())
+            objective += float(error.cpu().double().mean())
         companion = companion_of(self)
         if companion is not None:
             objective += fitted.mean_loss(companion, X)

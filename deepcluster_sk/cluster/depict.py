@@ -378,10 +378,11 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         """The loss without noise, with the target that all rows make themselves."""
         module = fitted.module_
         log_assignment, error = fitted.apply(partial(_row_terms, module), X)
-        log_assignment = log_assignment.double()
+        # On the CPU: not every device has float64.
+        log_assignment = log_assignment.cpu().double()
         target = TARGETS[self.target](log_assignment.exp())
         cross = -(target * log_assignment).sum(1).mean()
-        return float(cross + self.reconstruction_weight * error.double().mean())
+        return float(cross + self.reconstruction_weight * error.cpu().double().mean())
 
 
 def _assigned(module, x):

@@ -32,6 +32,7 @@ from deepcluster_sk.losses import (
     kmeans_loss,
 )
 from deepcluster_sk.modules import ExemplarAutoencoder
+from deepcluster_sk.solvers._cluster_sizes import cluster_sizes
 from deepcluster_sk.solvers._running_averages import running_averages
 from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
 
@@ -105,7 +106,7 @@ class _ExemplarLoss(Criterion):
     def observe(self, output, x, index):
         """Take note of the clusters, and move centroids and sizes if it is time."""
         module, labels = output.module, self._labels(output, index)
-        self.counts += torch.bincount(labels, minlength=len(module.centers))
+        self.counts += cluster_sizes(labels, len(module.centers))
         self.last = output.embedding.detach(), labels
         if not self.moves_after_step:
             self._move(module)

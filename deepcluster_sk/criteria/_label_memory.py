@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from deepcluster_sk.solvers._cluster_sizes import cluster_sizes
+
 
 class LabelMemory(nn.Module):
     """Label of every training row, and what happened to them lately.
@@ -25,7 +27,7 @@ class LabelMemory(nn.Module):
 
     def update(self, index, labels):
         """Take note of the labels of a whole batch; returns its clusters' sizes."""
-        sizes = labels.bincount(minlength=len(self.sizes))
+        sizes = cluster_sizes(labels, len(self.sizes))
         self.sizes += sizes
         self.n_changed += (labels != self.labels[index]).sum()
         self.labels[index] = labels

@@ -58,7 +58,7 @@ def nearest_neighbors(x, n_neighbors, metric, copies=None):
     found = []
     for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
         distance = norms[rows, None] + norms - 2 * x[rows] @ x.T
-        distance[torch.arange(len(rows)), rows] = torch.inf
+        distance.scatter_(1, rows[:, None], torch.inf)
         found.append(distance.topk(n_neighbors, largest=False))
     distance = torch.cat([block.values for block in found]).clamp(min=0)
     index = torch.cat([block.indices for block in found])
@@ -173,11 +173,11 @@ def edges_of_pairs(pairs, n):
 
 
 def anchor_mask(anchors, n):
-    """Symmetric boolean ``(n, n)`` matrix of the pairs of an edge list."""
-    rows = torch.arange(len(anchors), device=anchors.device)[:, None]
-    kept = anchors >= 0
-    mask = torch.zeros(n, n, dtype=torch.bool, device=anchors.device)
-    mask[rows.expand_as(anchors)[kept], anchors[kept]] = True
+    """Symmetric boolean ``(n, n)`` matrix of the pairs of an edge list, ``(n, m)``."""
+    # One column more, for edges that are none: to leave them out the device would have
+    # to tell how many there are.
+    mask = torch.zeros(n, n + 1, dtype=torch.bool, device=anchors.device)
+    mask = mask.scatter_(1, anchors.remainder(n + 1), True)[:, :n]
     return mask | mask.T
 
 

@@ -8,6 +8,10 @@ from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._neighbor_graph import BLOCK_ROWS
 from deepcluster_sk.solvers._partitions import order_of_clusters
 
+# On a GPU, to look whether labels still change takes as long as so many sweeps, which
+# change nothing once they are still.
+SWEEPS = 5
+
 
 def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=100):
     """Centres of k-means on the unit sphere, where similarity is the cosine.
@@ -32,16 +36,18 @@ def spherical_kmeans(directions, n_clusters, random_state, n_init=20, max_iter=1
     """
     best, centers, best_labels = -np.inf, None, None
     array = directions.cpu().numpy()
+    every = 1 if directions.device.type == "cpu" else SWEEPS
     for _ in range(n_init):
         seeds, _ = kmeans_plusplus(array, n_clusters, random_state=random_state)
         mu, labels = directions.new_tensor(seeds), None
-        for _ in range(max_iter):
+        for sweep in range(max_iter):
             old, (labels, cosine) = labels, nearest_direction(directions, mu)
-            if old is not None and torch.equal(old, labels):
+            if old is not None and sweep % every == 0 and torch.equal(old, labels):
                 break
             mu = mean_directions(directions, labels, mu)
-        if float(cosine.mean()) > best:
-            best, centers, best_labels = float(cosine.mean()), mu, labels
+        quality = float(cosine.mean())
+        if quality > best:
+            best, centers, best_labels = quality, mu, labels
     order = order_of_clusters(best_labels.cpu().numpy(), n_clusters)
     return centers[torch.from_numpy(order).to(centers.device)]
 
