@@ -94,6 +94,8 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     ----------
     n_clusters_ : int
         The number that was found; 1 means no structure.
+    n_clusters_by_criterion_ : dict of str to int
+        What each criterion would have found.
     best_estimator_ : estimator
         Fitted to all rows, with that number.
     labels_ : ndarray of shape (n_samples,)
@@ -214,7 +216,9 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         *seeds, last = random_state.randint(MAX_SEED, size=self.n_splits + 1).tolist()
         self.cv_results_ = self._try(X, candidates, seeds)
-        self.n_clusters_ = self._choose()
+        found = {name: self._choose(name) for name in (*CRITERIA, "consensus")}
+        self.n_clusters_by_criterion_ = found
+        self.n_clusters_ = found[self.criterion]
         self.best_estimator_ = make(self.estimator, self.n_clusters_, last).fit(X)
         labels = getattr(self.best_estimator_, "labels_", None)
         self.labels_ = self.best_estimator_.predict(X) if labels is None else labels
@@ -265,13 +269,13 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             **_summary(values),
         }
 
-    def _choose(self):
-        """The number that the criterion prefers, or 1 if it shows no structure."""
+    def _choose(self, criterion):
+        """The number that a criterion prefers, or 1 if it shows no structure."""
         results = self.cv_results_
         if len(results["n_clusters"]) == 0:
             return 1
-        score = results[f"score_{self.criterion}"]
-        if self.criterion == "stability":
+        score = results[f"score_{criterion}"]
+        if criterion == "stability":
             # All numbers that cut nothing in two are stable, the right one and less.
             score = np.where(
                 self._as_stable_as_the_best(), results["score_neighbors"], np.nan
