@@ -12,6 +12,7 @@ SUITES = (
     "threads",
     "speed",
     "peers",
+    "selection",
 )
 
 

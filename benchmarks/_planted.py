@@ -4,7 +4,7 @@ import numpy as np
 
 
 def mixture(seed, k, rows_per_cluster=80):
-    """k Gaussians of unit covariance at distances over 6, sizes up to 1:5.
+    """Gaussians of unit covariance at distances over 6, sizes up to 1:5.
 
     Parameters
     ----------

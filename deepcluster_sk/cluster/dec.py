@@ -312,8 +312,8 @@ class DEC(_BaseDEC):
     pieces are joined, those first between which Hartigans' dip [4]_, along the line
     through their means, is the smallest, until it shows a gap between all that are
     left. DipDECK [5]_ does that while it trains. The number is the median over three
-    embeddings, the same for all ``n_init`` runs. Clusters of fewer than about ten rows
-    are not found.
+    embeddings, the same for all ``n_init`` runs. Clusters of fewer than about twenty
+    rows are not found.
 
     Reconstruction alone determines a code only up to an invertible linear map, but the
     Student t kernel, of fixed width 1 and the same in all directions, depends on it.

@@ -128,7 +128,7 @@ def join_by_dip(X, labels, critical):
     for i in range(k):
         for j in range(i):
             dips[i, j] = dip_between(X[rows[i]], X[rows[j]])
-    while dips.min(initial=np.inf) <= critical:
+    while len(rows) > 1 and dips.min() <= critical:
         i, j = np.unravel_index(dips.argmin(), dips.shape)  # i > j
         rows[j] = np.concatenate([rows[j], rows.pop(i)])
         dips = np.delete(np.delete(dips, i, axis=0), i, axis=1)
