@@ -69,6 +69,28 @@ def test_every_criterion_finds_three(three, criterion):
     assert search.n_clusters_by_criterion_[criterion] == 3
 
 
+def chosen(stability, neighbors, deviation):
+    """What "stability" takes of candidates 2, 3, ... with these results."""
+    search = NumberOfClustersSearch(KMEANS, n_splits=4)
+    search.cv_results_ = {
+        "n_clusters": np.arange(2, 2 + len(stability)),
+        "score_stability": np.array(stability),
+        "std_stability": np.zeros(len(stability)),
+        "mean_reference_stability": np.zeros(len(stability)),
+        "score_neighbors": np.array(neighbors),
+        "std_neighbors": np.full(len(stability), deviation),
+        "structure": np.full(len(stability), 9.0),
+    }
+    return search._choose("stability")
+
+
+def test_of_stable_numbers_the_smallest_is_taken_that_is_as_good_as_the_best():
+    stability = [0.98, 1.0, 0.97, 0.5, np.nan]
+    assert chosen(stability, [0.40, 0.50, 0.52, 0.9, np.nan], 0.0) == 4
+    assert chosen(stability, [0.40, 0.50, 0.52, 0.9, np.nan], 0.05) == 3
+    assert chosen(stability, [0.40, 0.50, 0.52, 0.9, np.nan], 0.3) == 2
+
+
 @pytest.mark.parametrize("seed", [50, 51])
 def test_one_cluster_is_an_answer(seed):
     search = NumberOfClustersSearch(KMEANS, [2, 3, 4], random_state=0)
