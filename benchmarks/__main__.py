@@ -13,6 +13,7 @@ SUITES = (
     "threads",
     "speed",
     "peers",
+    "selection",
 )
 
 

@@ -310,7 +310,8 @@ def predict(options):
 
 
 def _sizes(model, labels):
-    sizes = np.bincount(labels, minlength=model.n_clusters)
+    k = getattr(model, "n_clusters_", model.n_clusters)
+    sizes = np.bincount(labels, minlength=k)
     return f"clusters of {', '.join(map(str, sizes))} rows"
 
 

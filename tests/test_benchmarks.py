@@ -21,6 +21,7 @@ from benchmarks import (
     device,
     exemplars,
     published,
+    selection,
     speed_step,
 )
 from benchmarks.__main__ import SUITES
@@ -550,3 +551,50 @@ def test_devices_are_compared():
     ]
     table = device.report(records, None).partition("\n\n")[2]
     assert cells(table)["64"][:2] == ["DCN", "meta"]
+
+
+# --- selection ------------------------------------------------------------------------
+
+
+def searched(data, true, **found):
+    record = {"data": data, "method": "search with k-means", "seed": 0}
+    return {**record, "settings": {"true": true}, "result": found}
+
+
+def judged(method, seed, **found):
+    record = {"data": "iris", "method": method, "seed": seed}
+    return {**record, "settings": {"max_epochs": 20}, "result": found}
+
+
+def test_numbers_that_are_found_are_counted_by_how_far_off_they_are():
+    records = [
+        searched("planted, 4", 4, stability=4, evidence=5),
+        searched("planted, 5", 5, stability=5, evidence=9),
+        searched("planted, 20", 20, stability=19),
+        searched("uniform", 1, stability=1, evidence=3),
+        searched("iris", 3, stability=2),
+    ]
+    table = selection.counts_table(records)
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
+    cells = [cell.strip() for cell in rows["stability"].split("|")[2:-1]]
+    assert cells == ["2 of 2", "0 of 2", "0 of 2", "0 of 1", "1 of 1", "1 of 1"]
+    cells = [cell.strip() for cell in rows["evidence"].split("|")[2:-1]]
+    assert cells == ["0 of 2", "1 of 2", "1 of 2", "0 of 0", "0 of 0", "0 of 1"]
+    assert "| iris | k-means | stability |" in selection.sets_table(records)
+
+
+def test_criteria_are_correlated_with_nmi_over_methods():
+    records = [
+        judged(name, seed, nmi=i / 6, stability=i / 6 + seed, objective=-i)
+        for i, name in enumerate("abcdef")
+        for seed in range(2)
+    ]
+    records[0]["result"]["slope"] = 0.5  # of one method only: no correlation
+    table = selection.ranking_table({"iris": records}, over_methods=True)
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
+    assert "+1.00" in rows["stability"] and "1 of 1" in rows["stability"]
+    assert "-1.00" in rows["objective"] and "0 of 1" in rows["objective"]
+    assert "R-OFM slope" not in rows
+    assert "0.833" in selection.chosen_table({"iris": records})
+    page = selection.BENCHMARK.report([*records, searched("iris", 3, auto=2)], None)
+    assert "over 6 clusterers" in page

@@ -132,6 +132,9 @@ A_RUN = "Number of runs from different seeds; the one of lowest objective is kep
 # Parts that the text of every estimator has, in this order; it may add to them.
 # Parameters that are not listed here are described by the same text everywhere.
 COMMON = {
+    "n_clusters": (
+        "Number of clusters, at least 1 and at most the number of samples.",
+    ),
     "latent_dim": ("Width of the code",),
     "hidden_layer_sizes": (A_LAYER,),
     "architecture": A_NETWORK,

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from benchmarks._planted import mixture, structureless
 from deepcluster_sk import TensorizedAutoencoder
 from deepcluster_sk.metrics import neighbor_agreement, silhouette, stability_score
 from deepcluster_sk.model_selection import NumberOfClustersSearch, get_scorer
@@ -21,35 +22,6 @@ from deepcluster_sk.model_selection._trials import Reference
 
 CRITERIA = ("stability", "neighbors", "silhouette", "calinski_harabasz", "evidence")
 KMEANS = KMeans(n_init=5)
-
-
-def mixture(seed, k):
-    """k Gaussians of unit covariance at distances over 6, sizes up to 1:5."""
-    rng = np.random.default_rng(seed)
-    width = int(rng.integers(2, 11))
-    side, distance = 6 * k ** (1 / width) + 4, 0
-    while distance < 6:
-        side *= 1.02
-        centers = rng.uniform(0, side, (k, width))
-        distances = np.linalg.norm(centers[:, None] - centers, axis=2)
-        distance = (distances + 1e9 * np.eye(k)).min()
-    shares = rng.uniform(1, 5, k)
-    shares[0], shares[-1] = 1, 5
-    sizes = np.maximum((shares / shares.sum() * 80 * k).round().astype(int), 10)
-    rows = [
-        center + rng.normal(size=(size, width))
-        for center, size in zip(centers, sizes, strict=True)
-    ]
-    return rng.permutation(np.concatenate(rows))
-
-
-def structureless(seed):
-    """A uniform box for odd seeds, a Gaussian of any covariance for even ones."""
-    rng = np.random.default_rng(seed)
-    width, n = int(rng.integers(2, 9)), int(rng.integers(200, 800))
-    if seed % 2:
-        return rng.uniform(size=(n, width)) * rng.uniform(0.3, 1, width)
-    return rng.normal(size=(n, width)) @ rng.normal(size=(width, width))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +66,29 @@ def test_every_criterion_finds_three(three, criterion):
         KMEANS, range(2, 6), criterion=criterion, n_splits=3, random_state=0
     )
     assert search.fit(three).n_clusters_ == 3
+    assert search.n_clusters_by_criterion_[criterion] == 3
+
+
+def chosen(stability, neighbors, deviation):
+    """What "stability" takes of candidates 2, 3, ... with these results."""
+    search = NumberOfClustersSearch(KMEANS, n_splits=4)
+    search.cv_results_ = {
+        "n_clusters": np.arange(2, 2 + len(stability)),
+        "score_stability": np.array(stability),
+        "std_stability": np.zeros(len(stability)),
+        "mean_reference_stability": np.zeros(len(stability)),
+        "score_neighbors": np.array(neighbors),
+        "std_neighbors": np.full(len(stability), deviation),
+        "structure": np.full(len(stability), 9.0),
+    }
+    return search._choose("stability")
+
+
+def test_of_stable_numbers_the_smallest_is_taken_that_is_as_good_as_the_best():
+    stability = [0.98, 1.0, 0.97, 0.5, np.nan]
+    assert chosen(stability, [0.40, 0.50, 0.52, 0.9, np.nan], 0.0) == 4
+    assert chosen(stability, [0.40, 0.50, 0.52, 0.9, np.nan], 0.05) == 3
+    assert chosen(stability, [0.40, 0.50, 0.52, 0.9, np.nan], 0.3) == 2
 
 
 @pytest.mark.parametrize("seed", [50, 51])

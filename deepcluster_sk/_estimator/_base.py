@@ -341,15 +341,21 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
     }
+    max_clusters = None  # for n_clusters="auto"
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
         n_samples = X.shape[0]  # data on disk may have no len
-        if n_samples < self.n_clusters:
+        if n_samples < self._number_of_clusters():
             raise ValueError(
                 f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
         return X
+
+    def _number_of_clusters(self):
+        """Number k of clusters of a run; of "auto" 1 as long as it is not known."""
+        k = getattr(self, "n_clusters_", self.n_clusters)
+        return 1 if k == "auto" else k
 
     def _evaluate(self, run, renumber=True):
         # Labels first: columns of a product that change places may change last digits.
@@ -369,8 +375,8 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
     def _number_clusters(self, run):
         """Number clusters by size, ties by their first row; empty ones come last."""
         for _ in range(MAX_NUMBERINGS):
-            order = order_of_clusters(run.labels, self.n_clusters)
-            if (order == np.arange(self.n_clusters)).all():
+            order = order_of_clusters(run.labels, self._number_of_clusters())
+            if (order == np.arange(len(order))).all():
                 return
             wanted = renumbered(run.labels, order)
             complete = self._reorder_clusters(run, order)
@@ -401,12 +407,14 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
     def _keep(self, run):
         super()._keep(run)
         self.labels_ = run.labels
+        if self.max_clusters is not None:
+            self.n_clusters_ = int(self._number_of_clusters())
 
     def _warn_about_result(self, run):
-        n_used = len(np.unique(run.labels))
-        if n_used < self.n_clusters:
+        n_used, k = len(np.unique(run.labels)), self._number_of_clusters()
+        if n_used < k:
             warn(
-                f"{type(self).__name__} uses {n_used} of {self.n_clusters} clusters: "
+                f"{type(self).__name__} uses {n_used} of {k} clusters: "
                 "the others ended without samples. Fewer clusters, or more starts "
                 "(n_init), may suit the data better.",
                 ClusterCollapseWarning,

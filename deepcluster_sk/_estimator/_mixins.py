@@ -1,14 +1,20 @@
-"""Abilities that some estimators have: to reconstruct, to decode, to assign softly."""
+"""Abilities that some estimators have: to reconstruct, to assign softly, to count."""
 
+import numbers
 from typing import ClassVar
 
+import numpy as np
+import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_array, metadata_routing
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._validation import conversion
 from deepcluster_sk._threads import threads_for
+from deepcluster_sk._training import _distributed as distributed
+from deepcluster_sk.initialization import START_ROWS, count_clusters
 
 
 class ReconstructionMixin:
@@ -143,3 +149,25 @@ class SoftAssignmentMixin:
 
     def _assign(self, module, x):
         return index_of_smallest(-self._soft_assign(module, x))
+
+
+class AutoClustersMixin:
+    """``n_clusters="auto"``, with ``max_clusters`` and ``n_neighbors``.
+
+    The number is found before the network is built, which then has as many centres.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_clusters": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "max_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
+    }
+
+    def _count_clusters(self, rows, seed):
+        random_state = np.random.RandomState(seed)
+        order = torch.from_numpy(random_state.permutation(len(rows)))
+        some = rows[order[:START_ROWS].sort().values.to(rows.device)]
+        found = count_clusters(some, self.n_neighbors, self.max_clusters, random_state)
+        return distributed.from_first_process(found)

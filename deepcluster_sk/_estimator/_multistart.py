@@ -33,6 +33,7 @@ def best_run(estimator, X, y, rows, seeds):
     """
     if estimator.checkpoint is not None:
         return _best_with_checkpoint(estimator, X, y, rows, seeds)
+    _find_number_of_clusters(estimator, rows, seeds)
     side_by_side = (
         joblib.effective_n_jobs(None) > 1 and not distributed.is_distributed()
     )
@@ -45,6 +46,12 @@ def best_run(estimator, X, y, rows, seeds):
             for seed in seeds
         )
     return _best(estimator, runs)
+
+
+def _find_number_of_clusters(estimator, rows, seeds):
+    """Once for all runs: objectives of different numbers cannot be compared."""
+    if getattr(estimator, "n_clusters", None) == "auto":
+        estimator.n_clusters_ = estimator._count_clusters(rows, seeds[0])
 
 
 def _best(estimator, runs):
@@ -69,6 +76,7 @@ def _best_with_checkpoint(estimator, X, y, rows, seeds):
     checkpoint = Checkpoint(
         estimator.checkpoint, describe(estimator, X, y, rows.device), seeds
     )
+    _find_number_of_clusters(estimator, rows, checkpoint.seeds)
     try:
         best = _best(
             estimator,

@@ -351,7 +351,7 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
 
     def _module_spec(self, n_features):
         return CentroidAutoencoder, {
-            "n_clusters": self.n_clusters,
+            "n_clusters": self._number_of_clusters(),
             "trainable": False,
             **self._network_arguments(n_features),
         }

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 
-from deepcluster_sk._estimator._mixins import DecoderMixin
+from deepcluster_sk._estimator._mixins import AutoClustersMixin, DecoderMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._training._callbacks import StopOnStableLabels, TrackLabels
 from deepcluster_sk._training._run import Phase
@@ -76,7 +76,7 @@ def _reseed(run, loss, clusters):
     loss.counts[clusters] = 1
 
 
-class DCN(DecoderMixin, BaseDeepClusterer):
+class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
     """DCN: an autoencoder whose code is made friendly to k-means.
 
     Minimises, over the autoencoder, centres M and hard assignments s, the
@@ -87,8 +87,11 @@ class DCN(DecoderMixin, BaseDeepClusterer):
 
     Parameters
     ----------
-    n_clusters : int, default=8
-        Number of clusters, at least 1 and at most the number of samples.
+    n_clusters : int or "auto", default=8
+        Number of clusters, at least 1 and at most the number of samples. "auto" finds
+        it before the training; 1, no structure, is an answer.
+    max_clusters : int, default=30
+        Largest number of clusters that "auto" finds, at least 1.
     latent_dim : int, default=10
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
@@ -181,8 +184,10 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
         Clusters are numbered by size, the largest first.
-    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+    cluster_centers_ : ndarray of shape (n_clusters_, latent_dim), float32
         The centres in the embedding.
+    n_clusters_ : int
+        Number of clusters: that of `n_clusters`, or what "auto" found.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
         ("neighbors", "reconstruction", "clustering"); they add up
@@ -217,8 +222,8 @@ class DCN(DecoderMixin, BaseDeepClusterer):
     and averaged over samples. So λ depends neither on the number of features nor on
     the scale of X. The paper sums the squared error over the features.
 
-    For how the first clusters are found, and for the units of the code, see the notes
-    of ``DEC``.
+    For how the first clusters are found, for ``n_clusters="auto"``, and for the units
+    of the code, see the notes of ``DEC``.
 
     The paper moves the centres after every single sample. Here the same rule is
     added up over a batch whose assignments are made with the centres as they were
@@ -247,6 +252,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        **AutoClustersMixin._parameter_constraints,
         **FIRST_CLUSTERS_CONSTRAINTS,
         "whiten": ["boolean"],
         "clustering_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -257,6 +263,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         self,
         n_clusters=8,
         *,
+        max_clusters=30,
         latent_dim=10,
         hidden_layer_sizes=None,
         architecture="mlp",
@@ -284,6 +291,7 @@ class DCN(DecoderMixin, BaseDeepClusterer):
         random_state=None,
     ):
         self.n_clusters = n_clusters
+        self.max_clusters = max_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture

@@ -9,7 +9,11 @@ from sklearn.utils._param_validation import Interval
 from torch.nn import functional
 
 from deepcluster_sk._estimator._base import index_of_smallest
-from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
+from deepcluster_sk._estimator._mixins import (
+    AutoClustersMixin,
+    DecoderMixin,
+    SoftAssignmentMixin,
+)
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._estimator._size import COMPANION_ARRAYS, check_batch
 from deepcluster_sk._training._callbacks import RefreshTarget
@@ -55,11 +59,12 @@ class _SelfTraining(Criterion):
         return {"clustering": self.weight * divergence}
 
 
-class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
+class _BaseDEC(AutoClustersMixin, SoftAssignmentMixin, BaseDeepClusterer):
     """What DEC and IDEC share: everything but the reconstruction term."""
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepClusterer._parameter_constraints,
+        **AutoClustersMixin._parameter_constraints,
         **FIRST_CLUSTERS_CONSTRAINTS,
         "whiten": ["boolean"],
         **COMPANION_CONSTRAINTS,
@@ -80,7 +85,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
 
     def _module_spec(self, n_features):
         return StudentTAutoencoder, {
-            "n_clusters": self.n_clusters,
+            "n_clusters": self._number_of_clusters(),
             **self._network_arguments(n_features),
         }
 
@@ -95,7 +100,7 @@ class _BaseDEC(SoftAssignmentMixin, BaseDeepClusterer):
         with torch.no_grad():
             run.module.centers.copy_(first.centers)
         self_training = _SelfTraining(
-            len(run.rows), self.n_clusters, self._clustering_weight()
+            len(run.rows), self._number_of_clusters(), self._clustering_weight()
         )
         yield Phase(
             "cluster",
@@ -148,8 +153,11 @@ class DEC(_BaseDEC):
 
     Parameters
     ----------
-    n_clusters : int, default=8
-        Number of clusters, at least 1 and at most the number of samples.
+    n_clusters : int or "auto", default=8
+        Number of clusters, at least 1 and at most the number of samples. "auto" finds
+        it before the training; 1, no structure, is an answer.
+    max_clusters : int, default=30
+        Largest number of clusters that "auto" finds, at least 1.
     latent_dim : int, default=10
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
@@ -246,8 +254,10 @@ class DEC(_BaseDEC):
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
         Clusters are numbered by size, the largest first.
-    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+    cluster_centers_ : ndarray of shape (n_clusters_, latent_dim), float32
         The centres in the embedding.
+    n_clusters_ : int
+        Number of clusters: that of `n_clusters`, or what "auto" found.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
         ("neighbors", "reconstruction", "clustering", "companion"); they add up
@@ -297,6 +307,14 @@ class DEC(_BaseDEC):
     graph are most probable. Edges between them are weakened, and the code is in units
     in which rows are at a mean squared distance of 1 from the mean of their cluster.
 
+    With ``n_clusters="auto"`` the number is found in an embedding by the neighbours, as
+    above: it is cut into ``max_clusters`` pieces (at most one for five rows), and
+    pieces are joined, those first between which Hartigans' dip [4]_, along the line
+    through their means, is the smallest, until it shows a gap between all that are
+    left. DipDECK [5]_ does that while it trains. The number is the median over three
+    embeddings, the same for all ``n_init`` runs. Clusters of fewer than about twenty
+    rows are not found.
+
     Reconstruction alone determines a code only up to an invertible linear map, but the
     Student t kernel, of fixed width 1 and the same in all directions, depends on it.
     So with the other ways to pretrain the map is chosen before the clustering. The code
@@ -336,6 +354,10 @@ class DEC(_BaseDEC):
        Recognition 149 (2024).
     .. [3] L. McInnes, J. Healy and J. Melville. UMAP: uniform manifold approximation
        and projection for dimension reduction. arXiv:1802.03426 (2018).
+    .. [4] J. A. Hartigan and P. M. Hartigan. The dip test of unimodality. Annals of
+       Statistics 13 (1985).
+    .. [5] C. Leiber, L. G. M. Bauer, B. Schelling, C. Böhm and C. Plant. Dip-based deep
+       embedded clustering with k-estimation. KDD 2021.
 
     Examples
     --------
@@ -353,6 +375,7 @@ class DEC(_BaseDEC):
         self,
         n_clusters=8,
         *,
+        max_clusters=30,
         latent_dim=10,
         hidden_layer_sizes=None,
         architecture="mlp",
@@ -382,6 +405,7 @@ class DEC(_BaseDEC):
         random_state=None,
     ):
         self.n_clusters = n_clusters
+        self.max_clusters = max_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
@@ -421,8 +445,11 @@ class IDEC(DecoderMixin, _BaseDEC):
 
     Parameters
     ----------
-    n_clusters : int, default=8
-        Number of clusters, at least 1 and at most the number of samples.
+    n_clusters : int or "auto", default=8
+        Number of clusters, at least 1 and at most the number of samples. "auto" finds
+        it before the training; 1, no structure, is an answer.
+    max_clusters : int, default=30
+        Largest number of clusters that "auto" finds, at least 1.
     latent_dim : int, default=10
         Width of the code, at least 1.
     hidden_layer_sizes : array-like of int or None, default=None
@@ -524,8 +551,10 @@ class IDEC(DecoderMixin, _BaseDEC):
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each training sample; the same as ``predict`` of them.
         Clusters are numbered by size, the largest first.
-    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+    cluster_centers_ : ndarray of shape (n_clusters_, latent_dim), float32
         The centres in the embedding.
+    n_clusters_ : int
+        Number of clusters: that of `n_clusters`, or what "auto" found.
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each loss term, weighted
         ("neighbors", "reconstruction", "clustering", "companion"); they add up
@@ -569,7 +598,8 @@ class IDEC(DecoderMixin, _BaseDEC):
     optimizer moves all weights at once, and a small data set would lose its code.
 
     The objective of any rows is computed with the target that these rows themselves
-    make. For the units of X and of the code see the notes of ``DEC``.
+    make. For the units of X and of the code, and for ``n_clusters="auto"``, see the
+    notes of ``DEC``.
 
     On small tables the first epoch of clustering often changes no label, and ``tol``
     ends it there: ``n_epochs_["cluster"]`` is 1, and the clusters are those of
@@ -618,6 +648,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         self,
         n_clusters=8,
         *,
+        max_clusters=30,
         latent_dim=10,
         hidden_layer_sizes=None,
         architecture="mlp",
@@ -649,6 +680,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         random_state=None,
     ):
         self.n_clusters = n_clusters
+        self.max_clusters = max_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture

@@ -20,6 +20,7 @@ from deepcluster_sk.initialization._neighbors import (
     neighbor_label_pretraining,
     neighbor_pretraining,
 )
+from deepcluster_sk.initialization._number_of_clusters import count_clusters
 from deepcluster_sk.initialization._pretraining import (
     check_stages,
     masking_noise,
@@ -39,6 +40,7 @@ __all__ = [
     "FirstClusters",
     "NeighborCode",
     "check_stages",
+    "count_clusters",
     "embed_neighbors",
     "first_clusters",
     "kmeans_start",

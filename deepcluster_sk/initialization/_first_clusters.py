@@ -122,7 +122,7 @@ def first_clusters(estimator, run, place=place_centers, whiten=True):
     if not whiten:
         place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
-    init, k, lr, code = estimator.init, estimator.n_clusters, None, None
+    init, k, lr, code = estimator.init, estimator._number_of_clusters(), None, None
     if estimator.pretraining == "neighbors":
         code = yield from neighbor_pretraining(
             sample,

@@ -208,17 +208,15 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
     X = X.cpu().double().numpy()
     if copies is not None:
         copies = (Z.cpu().double().numpy() for Z in copies)
-    with threads_for(n * X.size):
-        W = fuzzy_neighbor_graph(X, n_neighbors, copies)
-    S = shared_neighbor_graph(W)
+    W, S = neighbor_graphs(X, n_neighbors, copies)
     width = max(latent_dim, max(WIDTHS))
     start = spectral_coordinates(S, width, random_state)
     if n_clusters is None:
-        code = _embedding(S, start[:, :latent_dim], EMBEDDING_EPOCHS, random_state)
+        code = free_embedding(S, start[:, :latent_dim], EMBEDDING_EPOCHS, random_state)
         code -= code.mean(0)
         return code / max(np.square(code).sum(1).mean() ** 0.5, 1e-6), None
     embeddings = [
-        _embedding(S, start[:, :h], EMBEDDING_EPOCHS, random_state) for h in WIDTHS
+        free_embedding(S, start[:, :h], EMBEDDING_EPOCHS, random_state) for h in WIDTHS
     ]
     labels, embedding = _best_clusters(
         X, W, embeddings, n_clusters, n_neighbors, random_state
@@ -231,11 +229,18 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
     wide = np.zeros((n, latent_dim))
     shared = min(latent_dim, embedding.shape[1])
     wide[:, :shared] = embedding[:, :shared]
-    code = _embedding(S, wide, TARGET_EPOCHS, random_state)
+    code = free_embedding(S, wide, TARGET_EPOCHS, random_state)
     return _moved_apart(code, labels, n_clusters), labels
 
 
-def _embedding(S, start, n_epochs, random_state):
+def neighbor_graphs(X, n_neighbors, copies=None):
+    """Graph of neighbours, and of shared ones, of rows ``(n, d)``, float64."""
+    with threads_for(len(X) * X.size):
+        W = fuzzy_neighbor_graph(X, n_neighbors, copies)
+    return W, shared_neighbor_graph(W)
+
+
+def free_embedding(S, start, n_epochs, random_state):
     seed = random_state.randint(np.iinfo(np.int32).max)
     # Equal coordinates have no direction in which to part.
     start = start + random_state.normal(size=start.shape) * 0.01

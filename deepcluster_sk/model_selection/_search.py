@@ -64,8 +64,9 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         - "stability": whether fits to disjoint halves agree on a third part, see
           :func:`~deepcluster_sk.metrics.stability_score`, corrected for the
           reference's. Of all numbers that are as stable as the best, up to 0.05 or a
-          standard error of the index, the one that "neighbors" prefers. Needs a
-          clusterer that finds its optimum (``n_init``).
+          standard error of the index, the one that "neighbors" prefers, or the
+          smallest that is within a standard error of it [2]_. Needs a clusterer that
+          finds its optimum (``n_init``).
         - "neighbors": how many near neighbours are in the same cluster, see
           :func:`~deepcluster_sk.metrics.neighbor_agreement`, minus the reference's.
           Tends to large numbers where clusters touch.
@@ -94,6 +95,8 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     ----------
     n_clusters_ : int
         The number that was found; 1 means no structure.
+    n_clusters_by_criterion_ : dict of str to int
+        What each criterion would have found.
     best_estimator_ : estimator
         Fitted to all rows, with that number.
     labels_ : ndarray of shape (n_samples,)
@@ -139,6 +142,8 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     .. [1] R. Tibshirani, G. Walther and T. Hastie. Estimating the number of clusters
        in a data set via the gap statistic. Journal of the Royal Statistical Society B
        63 (2001).
+    .. [2] L. Breiman, J. H. Friedman, R. A. Olshen and C. J. Stone. Classification and
+       regression trees. Wadsworth, 1984. The rule of one standard error.
 
     Examples
     --------
@@ -214,7 +219,9 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         *seeds, last = random_state.randint(MAX_SEED, size=self.n_splits + 1).tolist()
         self.cv_results_ = self._try(X, candidates, seeds)
-        self.n_clusters_ = self._choose()
+        found = {name: self._choose(name) for name in (*CRITERIA, "consensus")}
+        self.n_clusters_by_criterion_ = found
+        self.n_clusters_ = found[self.criterion]
         self.best_estimator_ = make(self.estimator, self.n_clusters_, last).fit(X)
         labels = getattr(self.best_estimator_, "labels_", None)
         self.labels_ = self.best_estimator_.predict(X) if labels is None else labels
@@ -265,21 +272,27 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             **_summary(values),
         }
 
-    def _choose(self):
-        """The number that the criterion prefers, or 1 if it shows no structure."""
+    def _choose(self, criterion):
+        """The number that a criterion prefers, or 1 if it shows no structure."""
         results = self.cv_results_
         if len(results["n_clusters"]) == 0:
             return 1
-        score = results[f"score_{self.criterion}"]
-        if self.criterion == "stability":
-            # All numbers that cut nothing in two are stable, the right one and less.
-            score = np.where(
-                self._as_stable_as_the_best(), results["score_neighbors"], np.nan
-            )
-        best = int(np.nanargmax(score))
+        if criterion == "stability":
+            best = self._best_of_the_stable()
+        else:
+            best = int(np.nanargmax(results[f"score_{criterion}"]))
         if results["structure"][best] <= STRUCTURE:
             return 1
         return int(results["n_clusters"][best])
+
+    def _best_of_the_stable(self):
+        # All numbers that cut nothing in two are stable, the right one and less.
+        neighbors = self.cv_results_["score_neighbors"]
+        neighbors = np.where(self._as_stable_as_the_best(), neighbors, -np.inf)
+        best = int(neighbors.argmax())
+        # What is within the noise is no reason for another cluster.
+        error = self.cv_results_["std_neighbors"][best] / np.sqrt(self.n_splits)
+        return int(np.argmax(neighbors >= neighbors[best] - error))
 
     def _as_stable_as_the_best(self):
         results = self.cv_results_
