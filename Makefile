@@ -25,9 +25,10 @@ test-rounding: $(INSTALLED)  ## compare computations under other vector instruct
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 $(PYTHON) -m pytest -n 2 --dist loadfile -m rounding tests
 
-lint: $(INSTALLED)  ## check style and formatting
+lint: $(INSTALLED)  ## check style, formatting, and the types that a user sees
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy --config-file tests/typing_user.ini tests/typing_user.py
 
 docs: $(INSTALLED)  ## build the documentation into docs/_build
 	$(PYTHON) -m sphinx -W --keep-going -b html docs docs/_build

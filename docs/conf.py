@@ -96,6 +96,8 @@ autodoc_default_options = {
     "ReprHTMLMixin, _HTMLDocumentationLinkMixin, Module, Warning, Exception",
 }
 numpydoc_show_class_members = False
+# Types are told by the docstrings, with shapes and ranges.
+autodoc_typehints = "none"
 autodoc_default_options["exclude-members"] = ", ".join(
     [
         "__init__",

@@ -1,6 +1,8 @@
 """Abilities that some estimators have: to reconstruct, to decode, to assign softly."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 from scipy.sparse import issparse
 from sklearn.utils import check_array, metadata_routing
@@ -9,6 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._validation import conversion
 from deepcluster_sk._threads import threads_for
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 
 class ReconstructionMixin:
@@ -25,7 +31,7 @@ class ReconstructionMixin:
     (1, 2)
     """
 
-    def reconstruct(self, X):
+    def reconstruct(self, X: ArrayLike) -> NDArray[np.float32]:
         """Encode and decode the rows of X.
 
         Parameters
@@ -43,7 +49,7 @@ class ReconstructionMixin:
     def _reconstruct(self, module, x):
         return module.decode(module.encode(x))
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
         """Minus the reconstruction error of each row: low values are anomalies.
 
         Parameters
@@ -78,7 +84,7 @@ class DecoderMixin(ReconstructionMixin):
         "Z": metadata_routing.UNUSED
     }
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: ArrayLike) -> NDArray[np.float32]:
         """Decode codes.
 
         Parameters
@@ -118,7 +124,7 @@ class SoftAssignmentMixin:
     (1, 2)
     """
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """Assign the rows of X to clusters softly.
 
         Parameters
