@@ -354,6 +354,41 @@ class EstimatorTemplate(
         check_is_fitted(self)
         write_estimator(self, path)
 
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted network in the ONNX format, to predict without Python.
+
+        The input is ``X``, float32 of shape (n_samples, n_features). The outputs are
+        ``label`` (int64, where there are clusters), ``embedding`` and, where the
+        estimator has ``predict_proba``, ``probabilities``. What ``predict`` refuses
+        because it is beyond float32 has the label -1. Steps of a pipeline before the
+        estimator are not in the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; it is replaced if it exists.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to write yet.
+        TypeError
+            If the estimator has no network.
+        ValueError
+            If its network computes in bfloat16, or has a step that ONNX does not know.
+        ImportError
+            If the extra ``onnx`` is not installed.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "module_"):
+            raise TypeError(
+                f"{type(self).__name__} has no network to write in the ONNX format. "
+                "Use save, and deepcluster_sk.load where there is Python."
+            )
+        from deepcluster_sk._estimator._onnx import write_onnx
+
+        write_onnx(self, path)
+
     def __getstate__(self):
         """Leave out what grows with the number of samples."""
         state = super().__getstate__()

@@ -61,9 +61,14 @@ class StackedProjection(nn.Module):
         factor = torch.linalg.cholesky_ex(gram).L
         return torch.linalg.solve_triangular(factor, self.weight, upper=False)
 
+    def prepare_export(self) -> None:
+        """Compute the basis once and for all, of a copy that is written to a file."""
+        basis = self.basis().detach()
+        self.basis = lambda: basis
+
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
-        return x @ self.basis().mT
+        return x @ self.basis().transpose(-2, -1)
 
     def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
@@ -72,7 +77,7 @@ class StackedProjection(nn.Module):
     def forward(self, x: torch.Tensor) -> AutoencoderOutput:
         """Code and reconstruction, with the basis computed once."""
         basis = self.basis()
-        embedding = x @ basis.mT
+        embedding = x @ basis.transpose(-2, -1)
         return AutoencoderOutput(embedding, embedding @ basis)
 
 
@@ -240,6 +245,21 @@ class StackedModule(nn.Module):
         """Set the mode of the copies too, which are not registered as children."""
         self.skeleton[0].train(mode)
         return super().train(mode)
+
+    def prepare_export(self) -> None:
+        """Run copy by copy from now on: tracing does not know ``torch.vmap``."""
+        copies = []
+        for j in range(len(self.stacked[0])):
+            one = copy.deepcopy(self.skeleton[0]).to_empty(device="cpu")
+            values = [parameter.detach()[j] for parameter in self.stacked]
+            one.load_state_dict(dict(zip(self.names, values, strict=True)))
+            copies.append(one.requires_grad_(False))
+
+        def run(method, x):
+            return torch.stack([getattr(one, method)(x[j]) for j, one in each])
+
+        each = list(enumerate(copies))
+        self._run = run
 
     def _run(self, method, x):
         def one(parameters, x):
@@ -459,7 +479,7 @@ class TensorizedModule(nn.Module):
         )
         return tensorized_cost(*units, self.code_penalty) + self.log_determinant
 
-    def costs(self, x: torch.Tensor) -> Any:
+    def costs(self, x: torch.Tensor) -> torch.Tensor:
         """Cost of each row under each cluster, ``(n, k)``."""
         return self._costs(self(x), x)
 
@@ -468,7 +488,7 @@ class TensorizedModule(nn.Module):
         costs = self.costs(x)
         return ((costs.amin(1, keepdim=True) - costs) / self.temperature).softmax(1)
 
-    def objective(self, x: torch.Tensor) -> Any:
+    def objective(self, x: torch.Tensor) -> torch.Tensor:
         """Cost of each row under the best cluster, or under the mixture, ``(n,)``."""
         if not self.mixture:
             return self.choose(x)[1]
@@ -480,7 +500,7 @@ class TensorizedModule(nn.Module):
         """Chosen cluster and its cost, code and reconstruction for each row."""
         output = self(x)
         cost, label = self._costs(output, x).min(1)  # (n,)
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(x.shape[0], device=x.device)
         return (
             label,
             cost,
@@ -490,7 +510,7 @@ class TensorizedModule(nn.Module):
 
     def denoise(self, x: torch.Tensor) -> NDArray[np.float32]:
         """Reconstruction of each row by its cluster, for inputs with noise."""
-        output, rows = self(x), torch.arange(len(x), device=x.device)
+        output, rows = self(x), torch.arange(x.shape[0], device=x.device)
         label = self._costs(output, x).argmin(1)
         shrunk = output.embedding * self.shrinkage[:, None]  # (k, n, h)
         return self.stack.decode(shrunk)[label, rows] + self.centers[label]
