@@ -11,11 +11,13 @@ from deepcluster_sk import (
     DCN,
     DDC,
     DEC,
+    DEPICT,
     IDEC,
     PCX,
     Autoencoder,
     DeepSubspaceClustering,
     DiscriminativeClustering,
+    DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
 )
@@ -36,7 +38,7 @@ CONVOLUTIONAL = [
     Autoencoder(latent_dim=3, **CONV),
     *(
         method(3, latent_dim=3, pretrain_epochs=2, **CONV)
-        for method in (DCN, DEC, IDEC, PCX, DiscriminativeClustering)
+        for method in (DCN, DEC, DEPICT, DynAE, IDEC, PCX, DiscriminativeClustering)
     ),
     DDC(3, latent_dim=8, **CONV),
     DeepSubspaceClustering(3, latent_dim=3, pretrain_epochs=2, **CONV),

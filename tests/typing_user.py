@@ -14,6 +14,7 @@ from deepcluster_sk import (
     DCN,
     DDC,
     DEC,
+    DEPICT,
     IDEC,
     PCX,
     Autoencoder,
@@ -22,6 +23,7 @@ from deepcluster_sk import (
     DeepSubspaceClustering,
     DeepTransformClustering,
     DiscriminativeClustering,
+    DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
     load,
@@ -92,6 +94,9 @@ assert_type(idec.inverse_transform(idec.cluster_centers_), Values)
 assert_type(idec.score_samples(X), Values)
 assert_type(DCN(3, pretraining="end-to-end").fit_predict(X), Labels)
 assert_type(DDC(3, companion="tensor").fit(X).predict_proba(X), Values)
+
+assert_type(DEPICT(3).fit(X).predict_proba(X), Values)
+assert_type(DynAE(3).fit_predict(X), Labels)
 
 pcx = PCX(3, imbalanced=True, n_init=2)
 assert_type(pcx.fit(X), PCX)

@@ -526,7 +526,7 @@ def build_tensorized_autoencoder(
     code_penalty: float,
     code_layer: Literal["orthonormal", "linear", "relu"] = "orthonormal",
     mixture: bool = False,
-) -> torch.Tensor:
+) -> TensorizedModule:
     """Make k autoencoders: orthogonal projections where everything is linear.
 
     Parameters
