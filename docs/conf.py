@@ -73,7 +73,6 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "within_subsection_order": "_gallery.Order",
     "doc_module": ("deepcluster_sk",),
-    "reference_url": {"deepcluster_sk": None},
     "backreferences_dir": "generated/backreferences",
     "download_all_examples": False,
     "show_signature": False,

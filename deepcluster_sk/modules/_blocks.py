@@ -209,22 +209,30 @@ class BottleneckConvAutoencoder(Autoencoder):
     (torch.Size([3, 10]), [(3, 4, 20, 20), (3, 8, 3, 3)])
     """
 
-    def __init__(self, n_features, latent_dim, channels, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        channels: Sequence[int],
+        image_shape: Sequence[int],
+    ) -> None:
         super().__init__()
         self.network = BlockConvAutoencoder(n_features, channels, image_shape)
         c, h, w = self.network.code_shape
         self.to_code = nn.Linear(c * h * w, latent_dim)
         self.from_code = nn.Sequential(nn.Linear(latent_dim, c * h * w), nn.ReLU())
 
-    def encode_with_blocks(self, x):
+    def encode_with_blocks(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Code of each row and the feature maps of the blocks."""
         wide, blocks = self.network.encode_with_blocks(x)
         return self.to_code(wide), blocks
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.encode_with_blocks(x)[0]
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         return self.network.decode(self.from_code(embedding))

@@ -128,7 +128,13 @@ class FullyConvAutoencoder(Autoencoder):
     3262
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        hidden_layer_sizes: Sequence[int],
+        image_shape: Sequence[int],
+    ) -> None:
         super().__init__()
         if len(hidden_layer_sizes) != 2:
             raise ValueError(
@@ -159,11 +165,11 @@ class FullyConvAutoencoder(Autoencoder):
         )
         self.to(memory_format=torch.channels_last)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.down(x.unflatten(-1, self.image_shape)).flatten(1)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         image = embedding.unflatten(-1, self.code_shape)
         for side, layer in zip(self.sides, self.up, strict=True):
