@@ -29,9 +29,10 @@ test-rounding: $(INSTALLED)  ## compare computations under other vector instruct
 test-gpu: $(INSTALLED)  ## fit every estimator on a GPU: make test-gpu DEVICE=cuda PYTHON=python
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_device.py --device $(DEVICE)
 
-lint: $(INSTALLED)  ## check style and formatting
+lint: $(INSTALLED)  ## check style, formatting, and the types that a user sees
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy --config-file tests/typing_user.ini tests/typing_user.py
 
 docs: $(INSTALLED)  ## build the documentation into docs/_build
 	$(PYTHON) -m sphinx -W --keep-going -b html docs docs/_build

@@ -6,6 +6,8 @@ device, and returns one of the same shape, drawing from ``generator`` alone. Est
 with a parameter ``augmentation`` train on what it returns.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 from dataclasses import KW_ONLY, dataclass
@@ -84,7 +86,9 @@ class RandomAffine:
                     f"{getattr(self, name)!r} instead."
                 )
 
-    def __call__(self, x, generator):
+    def __call__(
+        self, x: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
         """Changed copies of the rows of a batch, ``(n, C * H * W)``."""
         if x.shape[1] != math.prod(self.image_shape):
             raise ValueError(

@@ -15,7 +15,7 @@ class ConvergenceError(RuntimeError):
 
     Raised by ``fit`` at the end of the epoch in which a loss term became NaN or
     infinite. The message names the phase, the epoch and the term. The estimator
-    is left unfitted.
+    is left unfitted. :ref:`What to do <trouble-diverged>`.
 
     Examples
     --------
@@ -29,6 +29,8 @@ class ConvergenceError(RuntimeError):
 
 class ClusterCollapseWarning(UserWarning):
     """A cluster lost all its samples and was re-seeded, or stayed empty.
+
+    :ref:`What to do <trouble-collapse>`.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class LongFitWarning(UserWarning):
     """A fit will take minutes, because its time grows with the square of the rows.
 
     Raised before any work; the time that the message tells is rough.
+    :ref:`What to do <trouble-long>`.
 
     Examples
     --------

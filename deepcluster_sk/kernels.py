@@ -8,6 +8,8 @@ Pure functions on tensors. Every kernel is Gaussian in some squared distance,
 with a width that follows the batch and is treated as a constant by autograd.
 """
 
+from __future__ import annotations
+
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -38,7 +40,7 @@ _MIN_SQUARED_WIDTH = 1e-9
 _MIN_RELATIVE_WIDTH = 1e-4
 
 
-def gaussian_kernel(x, relative_width=0.15):
+def gaussian_kernel(x: torch.Tensor, relative_width: float = 0.15) -> torch.Tensor:
     r"""Gaussian kernel of the Euclidean distance, with a width taken from the batch.
 
     Parameters
@@ -90,7 +92,7 @@ def gaussian_kernel(x, relative_width=0.15):
     return _kernel_of_gram(flat @ flat.T, relative_width)
 
 
-def tensor_kernel(y, relative_width=0.15):
+def tensor_kernel(y: torch.Tensor, relative_width: float = 0.15) -> torch.Tensor:
     r"""Gaussian kernel of :func:`tensor_distance`: the product of kernels over modes.
 
     Parameters
@@ -139,7 +141,7 @@ def tensor_kernel(y, relative_width=0.15):
     return _kernel_of_gram(_tensor_gram(y), relative_width)
 
 
-def tensor_distance(y):
+def tensor_distance(y: torch.Tensor) -> torch.Tensor:
     r"""Squared distance between tensors as subspaces, summed over their modes.
 
     Parameters

@@ -1,8 +1,11 @@
 """Measures of a clustering, with and without labels, and of how objectives agree."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,8 +22,13 @@ from sklearn.utils import (
     check_random_state,
     column_or_1d,
 )
-from sklearn.utils._param_validation import HasMethods, Interval, validate_params
+from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples
+
+from deepcluster_sk._estimator._decorators import validate_params
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "ObjectiveMismatch",
@@ -33,7 +41,7 @@ __all__ = [
 ]
 
 
-def clustering_accuracy(y_true, y_pred):
+def clustering_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Share of samples labelled right under the best one-to-one matching of labels.
 
     Parameters
@@ -111,7 +119,13 @@ def disjoint_parts(n_samples, random_state):
     },
     prefer_skip_nested_validation=False,
 )
-def stability_score(estimator, X, *, n_splits=5, random_state=None):
+def stability_score(
+    estimator: Any,
+    X: ArrayLike,
+    *,
+    n_splits: int = 5,
+    random_state: int | np.random.RandomState | None = None,
+) -> float:
     """Agreement of fits to disjoint halves on rows that neither saw.
 
     Too many clusters cut something whole in two, each time elsewhere.
@@ -211,8 +225,13 @@ def _sample(n_samples, sample_size, random_state):
     prefer_skip_nested_validation=True,
 )
 def neighbor_agreement(
-    X, labels, *, n_neighbors=10, sample_size=10_000, random_state=None
-):
+    X: ArrayLike,
+    labels: ArrayLike,
+    *,
+    n_neighbors: int = 10,
+    sample_size: int | None = 10_000,
+    random_state: int | np.random.RandomState | None = None,
+) -> float:
     """Share of near neighbours in the same cluster, corrected for chance.
 
     High where the borders of clusters run through empty space, whatever the shape of
@@ -278,7 +297,13 @@ def neighbor_agreement(
 
 
 @validate_params(SAMPLED, prefer_skip_nested_validation=True)
-def silhouette(X, labels, *, sample_size=10_000, random_state=None):
+def silhouette(
+    X: ArrayLike,
+    labels: ArrayLike,
+    *,
+    sample_size: int | None = 10_000,
+    random_state: int | np.random.RandomState | None = None,
+) -> float:
     """Mean silhouette of a sample of rows, by their distances to all.
 
     Parameters
@@ -363,7 +388,7 @@ class ObjectiveMismatch:
     coefficients: np.ndarray
     _curve: Polynomial = field(repr=False)
 
-    def predict(self, x):
+    def predict(self, x: ArrayLike) -> NDArray[np.int32]:
         """Read the performance off the regression curve.
 
         Parameters
@@ -379,7 +404,9 @@ class ObjectiveMismatch:
         return self._curve(np.asarray(x, dtype=np.float64))
 
 
-def objective_mismatch(auxiliary_loss, performance, degree=2):
+def objective_mismatch(
+    auxiliary_loss: ArrayLike, performance: ArrayLike, degree: int = 2
+) -> ObjectiveMismatch:
     r"""How the performance depends on an auxiliary loss over a run (R-OFM).
 
     Parameters
@@ -458,7 +485,9 @@ def objective_mismatch(auxiliary_loss, performance, degree=2):
     )
 
 
-def feature_drift(module, loss_a, loss_b):
+def feature_drift(
+    module: torch.nn.Module, loss_a: torch.Tensor, loss_b: torch.Tensor
+) -> float:
     r"""Cosine between the gradients of two losses over a module's parameters.
 
     Parameters

@@ -1,13 +1,22 @@
 """Saved estimators: files of arrays and plain values, read without running code."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from deepcluster_sk import cluster
 from deepcluster_sk._estimator._saving import KIND, REPLACEABLE
 from deepcluster_sk.io._safetensors import MALFORMED, read
 
+if TYPE_CHECKING:
+    import os
+
+    from deepcluster_sk._estimator._base import EstimatorTemplate
+
 __all__ = ["load"]
 
 
-def load(path, **parameters):
+def load(path: str | os.PathLike[str], **parameters: Any) -> EstimatorTemplate:
     """Load an estimator that its method ``save`` has written.
 
     No code that is in the file is run, and none that it names is imported: it holds

@@ -11,8 +11,11 @@ docstring says so. Where an estimator does something that no paper does (cluster
 lost all rows are re-seeded, and a warning says so), it does it in recipes too.
 """
 
+from __future__ import annotations
+
 import math
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from deepcluster_sk.augmentation import RandomAffine
 from deepcluster_sk.cluster import (
@@ -39,6 +42,10 @@ from deepcluster_sk.modules import (
     UnpooledConvAutoencoder,
     n_map_values,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 __all__ = [
     "ctl",
@@ -176,7 +183,7 @@ def _divergence(image_shape=None):
     return {**DIVERGENCE, **network, "image_shape": tuple(image_shape)}
 
 
-def dec(n_clusters, **settings):
+def dec(n_clusters: int, **settings: Any) -> DEC:
     """DEC: deep embedded clustering, as in the companion objectives' paper.
 
     Parameters
@@ -227,7 +234,7 @@ def dec(n_clusters, **settings):
     return DEC(n_clusters, **{**_embedded(), **settings})
 
 
-def idec(n_clusters, **settings):
+def idec(n_clusters: int, **settings: Any) -> IDEC:
     """IDEC: DEC that keeps reconstructing, as in the companion objectives' paper.
 
     Parameters
@@ -266,7 +273,7 @@ def idec(n_clusters, **settings):
     return IDEC(n_clusters, **{**_embedded(), "clustering_weight": 0.1, **settings})
 
 
-def dec_conv(n_clusters, image_shape, **settings):
+def dec_conv(n_clusters: int, image_shape: tuple[int, ...], **settings: Any) -> DEC:
     """DEC-Conv: DEC with a convolutional encoder.
 
     Parameters
@@ -307,7 +314,7 @@ def dec_conv(n_clusters, image_shape, **settings):
     return DEC(n_clusters, **{**_embedded(image_shape), **settings})
 
 
-def dcec(n_clusters, image_shape, **settings):
+def dcec(n_clusters: int, image_shape: tuple[int, ...], **settings: Any) -> IDEC:
     """DCEC: IDEC with a convolutional encoder.
 
     Parameters
@@ -349,7 +356,9 @@ def dcec(n_clusters, image_shape, **settings):
     return IDEC(n_clusters, **{**published, **settings})
 
 
-def dec_uco_naive(n_clusters, image_shape=None, **settings):
+def dec_uco_naive(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DEC:
     """DEC-UCO_N: DEC with companion objectives of flattened block outputs.
 
     Parameters
@@ -393,7 +402,9 @@ def dec_uco_naive(n_clusters, image_shape=None, **settings):
     return _dec_uco("naive", n_clusters, image_shape, settings)
 
 
-def dec_uco_tensor(n_clusters, image_shape=None, **settings):
+def dec_uco_tensor(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DEC:
     """DEC-UCO_T: DEC with companion objectives by the tensor kernel.
 
     Parameters
@@ -436,7 +447,7 @@ def _dec_uco(kernel, n_clusters, image_shape, settings):
     return DEC(n_clusters, **{**published, "lr": 1e-4, **settings})
 
 
-def dcn(n_clusters, n_features, **settings):
+def dcn(n_clusters: int, n_features: int, **settings: Any) -> DCN:
     """DCN: the k-means-friendly autoencoder of the slides' "SAE based clustering".
 
     Parameters
@@ -498,7 +509,7 @@ def dcn(n_clusters, n_features, **settings):
     return DCN(n_clusters, **{**published, **settings})
 
 
-def dkm(n_clusters, n_features, **settings):
+def dkm(n_clusters: int, n_features: int, **settings: Any) -> DKM:
     """DKM: deep k-means from a pretrained autoencoder, the paper's DKM^p.
 
     Parameters
@@ -561,7 +572,7 @@ def dkm(n_clusters, n_features, **settings):
     return DKM(n_clusters, **{**published, **settings})
 
 
-def vade(n_clusters, **settings):
+def vade(n_clusters: int, **settings: Any) -> VaDE:
     """VaDE: variational deep embedding, as for images.
 
     Parameters
@@ -619,7 +630,9 @@ def vade(n_clusters, **settings):
     return VaDE(n_clusters, **{**published, **settings})
 
 
-def ddc(n_clusters, image_shape=None, **settings):
+def ddc(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DDC:
     """DDC: deep divergence-based clustering.
 
     Parameters
@@ -667,7 +680,9 @@ def ddc(n_clusters, image_shape=None, **settings):
     return DDC(n_clusters, **{**_divergence(image_shape), **settings})
 
 
-def ddc_ae(n_clusters, image_shape=None, **settings):
+def ddc_ae(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DDC:
     """DDC-AE: divergence-based clustering beside a reconstruction.
 
     Parameters
@@ -707,7 +722,9 @@ def ddc_ae(n_clusters, image_shape=None, **settings):
     return DDC(n_clusters, **{**published, **settings})
 
 
-def ddc_uco_naive(n_clusters, image_shape=None, **settings):
+def ddc_uco_naive(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DDC:
     """DDC-UCO_N: DDC with companion objectives of flattened block outputs.
 
     Parameters
@@ -749,7 +766,9 @@ def ddc_uco_naive(n_clusters, image_shape=None, **settings):
     return _ddc_uco("naive", n_clusters, image_shape, settings)
 
 
-def ddc_uco_tensor(n_clusters, image_shape=None, **settings):
+def ddc_uco_tensor(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DDC:
     """DDC-UCO_T: DDC with companion objectives by the tensor kernel.
 
     Parameters
@@ -791,7 +810,7 @@ def _ddc_uco(kernel, n_clusters, image_shape, settings):
     return DDC(n_clusters, **{**published, **settings})
 
 
-def pcx(n_clusters, **settings):
+def pcx(n_clusters: int, **settings: Any) -> PCX:
     """PC-X: profound clustering via slow exemplars.
 
     Parameters
@@ -843,7 +862,7 @@ def pcx(n_clusters, **settings):
     return _pcx({}, n_clusters, settings)
 
 
-def pcx_div(n_clusters, **settings):
+def pcx_div(n_clusters: int, **settings: Any) -> PCX:
     """PC-X-Div: PC-X with the minimum entropy of its appendix A.2.
 
     Parameters
@@ -878,7 +897,7 @@ def pcx_div(n_clusters, **settings):
     return _pcx({}, n_clusters, settings)
 
 
-def pcx_imba(n_clusters, **settings):
+def pcx_imba(n_clusters: int, **settings: Any) -> PCX:
     """PC-X-IMBA: PC-X for clusters of unequal size.
 
     Parameters
@@ -945,7 +964,9 @@ def _discriminative(n_clusters, image_shape):
     }
 
 
-def discriminative_mnist(n_clusters, image_shape=(1, 28, 28), **settings):
+def discriminative_mnist(
+    n_clusters: int, image_shape: tuple[int, ...] = (1, 28, 28), **settings: Any
+) -> DiscriminativeClustering:
     """Discriminative clustering as for MNIST, by the small convolutional network.
 
     Parameters
@@ -998,7 +1019,9 @@ def discriminative_mnist(n_clusters, image_shape=(1, 28, 28), **settings):
     return DiscriminativeClustering(n_clusters, **{**published, **settings})
 
 
-def discriminative_coil(n_clusters, image_shape=(1, 32, 32), **settings):
+def discriminative_coil(
+    n_clusters: int, image_shape: tuple[int, ...] = (1, 32, 32), **settings: Any
+) -> DiscriminativeClustering:
     """Discriminative clustering as for COIL-20, and for COIL-100 with wider codes.
 
     Parameters
@@ -1050,7 +1073,7 @@ def discriminative_coil(n_clusters, image_shape=(1, 32, 32), **settings):
     return DiscriminativeClustering(n_clusters, **{**published, **settings})
 
 
-def tae_linear(n_clusters, **settings):
+def tae_linear(n_clusters: int, **settings: Any) -> TensorizedAutoencoder:
     """The linear tensorized autoencoder, as for the toy data.
 
     Parameters
@@ -1091,7 +1114,9 @@ def tae_linear(n_clusters, **settings):
     return TensorizedAutoencoder(n_clusters, **{**published, **settings})
 
 
-def tae_mlp(n_clusters, latent_dim=1, **settings):
+def tae_mlp(
+    n_clusters: int, latent_dim: int = 1, **settings: Any
+) -> TensorizedAutoencoder:
     """The tensorized autoencoder with one hidden layer, as for tables and MNIST.
 
     Parameters
@@ -1131,7 +1156,9 @@ def tae_mlp(n_clusters, latent_dim=1, **settings):
     return TensorizedAutoencoder(n_clusters, **{**published, **settings})
 
 
-def tae_conv(n_clusters, image_shape, latent_dim=10, **settings):
+def tae_conv(
+    n_clusters: int, image_shape: tuple[int, ...], latent_dim: int = 10, **settings: Any
+) -> TensorizedAutoencoder:
     """The convolutional tensorized autoencoder, as for MNIST.
 
     Parameters
@@ -1183,7 +1210,9 @@ def tae_conv(n_clusters, image_shape, latent_dim=10, **settings):
     return TensorizedAutoencoder(n_clusters, **{**published, **settings})
 
 
-def sae_ssc(n_clusters, n_features, **settings):
+def sae_ssc(
+    n_clusters: int, n_features: int, **settings: Any
+) -> DeepSubspaceClustering:
     """SAE + SSC: a stacked autoencoder with sparse subspace clustering of its code.
 
     Parameters
@@ -1240,13 +1269,13 @@ def sae_ssc(n_clusters, n_features, **settings):
 
 
 def dsc_net(
-    n_clusters,
-    image_shape,
-    channels=(10, 20, 30),
-    kernel_sizes=(5, 3, 3),
-    penalty="l2",
-    **settings,
-):
+    n_clusters: int,
+    image_shape: tuple[int, ...],
+    channels: Sequence[int] = (10, 20, 30),
+    kernel_sizes: Sequence[int] = (5, 3, 3),
+    penalty: Literal["l1", "l2"] = "l2",
+    **settings: Any,
+) -> DeepSubspaceClustering:
     """DSC-Net: deep subspace clustering networks, with a trained self-expression.
 
     Parameters
@@ -1325,7 +1354,7 @@ def dsc_net(
     return DeepSubspaceClustering(n_clusters, **{**published, **settings})
 
 
-def ddl_kmeans(n_clusters, **settings):
+def ddl_kmeans(n_clusters: int, **settings: Any) -> DeepDictionaryClustering:
     """DDL + k-means: three dictionaries with a k-means term on the codes.
 
     Parameters
@@ -1365,7 +1394,7 @@ def ddl_kmeans(n_clusters, **settings):
     return DeepDictionaryClustering(n_clusters, **{**published, **settings})
 
 
-def ddl_ssc(n_clusters, **settings):
+def ddl_ssc(n_clusters: int, **settings: Any) -> DeepDictionaryClustering:
     """DDL + SSC: three dictionaries with sparse subspace clustering of the codes.
 
     Parameters
@@ -1406,7 +1435,11 @@ def ddl_ssc(n_clusters, **settings):
     return DeepDictionaryClustering(n_clusters, **{**published, **settings})
 
 
-def tsc(n_clusters, penalty="l1", **settings):
+def tsc(
+    n_clusters: int,
+    penalty: Literal["l1", "nuclear", "neighbors"] = "l1",
+    **settings: Any,
+) -> DeepTransformClustering:
     """TSC: transformed subspace clustering, one transform.
 
     Parameters
@@ -1447,7 +1480,7 @@ def tsc(n_clusters, penalty="l1", **settings):
     return dtl_ssc(n_clusters, **{"n_layers": 1, "penalty": penalty, **settings})
 
 
-def dtl_ssc(n_clusters, **settings):
+def dtl_ssc(n_clusters: int, **settings: Any) -> DeepTransformClustering:
     """DTL + SSC: deeply transformed subspace clustering, three transforms.
 
     Parameters
@@ -1495,7 +1528,7 @@ def dtl_ssc(n_clusters, **settings):
     return DeepTransformClustering(n_clusters, **{**published, **settings})
 
 
-def dtl_kmeans(n_clusters, **settings):
+def dtl_kmeans(n_clusters: int, **settings: Any) -> DeepTransformClustering:
     """DTL + k-means: three transforms with a k-means term on the codes.
 
     Parameters
@@ -1532,7 +1565,9 @@ def dtl_kmeans(n_clusters, **settings):
     return DeepTransformClustering(n_clusters, **{**published, **settings})
 
 
-def ctl(n_clusters, image_shape, n_layers=1, **settings):
+def ctl(
+    n_clusters: int, image_shape: tuple[int, ...], n_layers: int = 1, **settings: Any
+) -> ConvTransformClustering:
     """CTL: convolutional transform learning, then k-means on its feature maps.
 
     Parameters
@@ -1592,7 +1627,7 @@ def ctl(n_clusters, image_shape, n_layers=1, **settings):
     return ConvTransformClustering(n_clusters, **{**published, **settings})
 
 
-def depict(n_clusters, image_shape, **settings):
+def depict(n_clusters: int, image_shape: tuple[int, ...], **settings: Any) -> DEPICT:
     """DEPICT: a softmax on the code of a convolutional autoencoder, trained with noise.
 
     Parameters
@@ -1659,7 +1694,9 @@ def depict(n_clusters, image_shape, **settings):
     return DEPICT(n_clusters, **{**published, **settings})
 
 
-def dynae(n_clusters, image_shape=None, **settings):
+def dynae(
+    n_clusters: int, image_shape: tuple[int, ...] | None = None, **settings: Any
+) -> DynAE:
     """DynAE: the dynamic autoencoder.
 
     Parameters

@@ -73,7 +73,6 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "within_subsection_order": "_gallery.Order",
     "doc_module": ("deepcluster_sk",),
-    "reference_url": {"deepcluster_sk": None},
     "backreferences_dir": "generated/backreferences",
     "download_all_examples": False,
     "show_signature": False,
@@ -96,6 +95,8 @@ autodoc_default_options = {
     "ReprHTMLMixin, _HTMLDocumentationLinkMixin, Module, Warning, Exception",
 }
 numpydoc_show_class_members = False
+# Types are told by the docstrings, with shapes and ranges.
+autodoc_typehints = "none"
 autodoc_default_options["exclude-members"] = ", ".join(
     [
         "__init__",

@@ -1,5 +1,6 @@
 """What the documentation is made with; ``built_pages.py`` tests what was made."""
 
+import ast
 import importlib.util
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from instances import DEFAULT
 from PIL import Image
+
+import deepcluster_sk
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,3 +84,32 @@ def test_thumbnails_replace_those_of_the_gallery(tmp_path, page, number):
     with Image.open(made) as thumbnail:
         assert thumbnail.size == (gallery.THUMBNAIL_SIDE,) * 2
         assert thumbnail.getpixel((200, 200)) == (255, 0, 0)
+
+
+def warnings_of(path):
+    """What each call of ``warn`` says, without the parts that differ."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "warn":
+            parts = [n.value for n in ast.walk(node.args[0]) if type(n) is ast.Constant]
+            yield [" ".join(part.split()) for part in parts if isinstance(part, str)]
+
+
+def test_every_warning_has_an_entry():
+    page = (ROOT / "docs" / "troubleshooting.rst").read_text("utf-8")
+    quoted = [
+        " ".join(q.split()) for line in page.split("\n\n") for q in line.split('"')
+    ]
+    found = [
+        said
+        for path in (ROOT / "deepcluster_sk").rglob("*.py")
+        for said in warnings_of(path)
+    ]
+    assert len(found) > 6
+    for said in found:
+        whole = " ... ".join(said)
+        assert any(len(q) > 12 and q.strip(".") in whole for q in quoted), whole
+
+
+def test_the_citation_has_the_version():
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {deepcluster_sk.__version__}\n" in text

@@ -176,6 +176,8 @@ def code_lines(path):
 def is_left_out(node):
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return True
+    if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+        return True  # imports for annotations
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(
             node.value.value, str

@@ -1,7 +1,9 @@
 """The template of every estimator: one ``fit``, and the path of every prediction."""
 
+from __future__ import annotations
+
 import numbers
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -10,12 +12,12 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from deepcluster_sk._estimator._decorators import fit_context
 from deepcluster_sk._estimator._multistart import best_run
 from deepcluster_sk._estimator._saving import write_estimator
 from deepcluster_sk._estimator._validation import check_data, check_same_call
@@ -24,6 +26,14 @@ from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._history import count_epochs
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError, warn
 from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 # Reordered columns of a product may differ in their last digits, and so move a row that
 # lies between two clusters. Then the order is looked at again, so often at most.
@@ -43,7 +53,7 @@ def index_of_smallest(values):
     return torch.where(value.isfinite(), position, -1)
 
 
-def plainly_named(method):
+def plainly_named(method: F) -> F:
     """Let a method be called by its own name in Python's errors.
 
     ``DEC().fit(X, sample_weight=w)`` would name the private class that defines it.
@@ -63,10 +73,35 @@ class EstimatorTemplate(
     """
 
     # What a parameter is for an estimator that does not offer it.
-    n_init = 1
-    verbose = 0
-    random_state = None
-    checkpoint = None
+    n_init: int | Literal["auto"] = 1
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+    checkpoint: str | os.PathLike[str] | None = None
+
+    if TYPE_CHECKING:  # what scikit-learn's bases bring, which tell no types
+        n_features_in_: int
+        feature_names_in_: NDArray[np.object_]
+        history_: list[dict[str, Any]]
+        n_iter_: int
+        n_epochs_: dict[str, int]
+        objective_: float
+
+        def fit_transform(
+            self, X: ArrayLike, y: object = None, **fit_params: Any
+        ) -> NDArray[np.float32]:
+            """Fit, then embed the rows of X."""
+
+        def get_feature_names_out(self, input_features: object = None) -> NDArray[Any]:
+            """Names of the columns that ``transform`` returns."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]:
+            """Parameters of the constructor, by name."""
+
+        def set_params(self, **params: Any) -> Self:
+            """Change parameters of the constructor."""
+
+        def set_output(self, *, transform: str | None = None) -> Self:
+            """Choose what container ``transform`` returns."""
 
     # Whether data on disk stays there: methods that never look at all rows at once.
     _out_of_core: ClassVar[bool] = False
@@ -138,9 +173,9 @@ class EstimatorTemplate(
 
     # --- fit ------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @plainly_named
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Train on the rows of X.
 
         Parameters
@@ -252,7 +287,7 @@ class EstimatorTemplate(
         return result
 
     @plainly_named
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Embed the rows of X.
 
         Parameters
@@ -268,7 +303,7 @@ class EstimatorTemplate(
         return self._map("embed", X)
 
     @plainly_named
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: object = None) -> float:
         """Minus the objective per sample: larger is better.
 
         Parameters
@@ -297,7 +332,7 @@ class EstimatorTemplate(
 
     # --- files ----------------------------------------------------------------
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file, for ``deepcluster_sk.load``.
 
         The file is in the safetensors format and holds arrays and plain values, no
@@ -320,6 +355,41 @@ class EstimatorTemplate(
         check_is_fitted(self)
         write_estimator(self, path)
 
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted network in the ONNX format, to predict without Python.
+
+        The input is ``X``, float32 of shape (n_samples, n_features). The outputs are
+        ``label`` (int64, where there are clusters), ``embedding`` and, where the
+        estimator has ``predict_proba``, ``probabilities``. What ``predict`` refuses
+        because it is beyond float32 has the label -1. Steps of a pipeline before the
+        estimator are not in the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; it is replaced if it exists.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to write yet.
+        TypeError
+            If the estimator has no network.
+        ValueError
+            If its network computes in bfloat16, or has a step that ONNX does not know.
+        ImportError
+            If the extra ``onnx`` is not installed.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "module_"):
+            raise TypeError(
+                f"{type(self).__name__} has no network to write in the ONNX format. "
+                "Use save, and deepcluster_sk.load where there is Python."
+            )
+        from deepcluster_sk._estimator._onnx import write_onnx
+
+        write_onnx(self, path)
+
     def __getstate__(self):
         """Leave out what grows with the number of samples."""
         state = super().__getstate__()
@@ -337,6 +407,15 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
 
     A family computes "assign": the cluster of each row, -1 for none.
     """
+
+    if TYPE_CHECKING:
+        n_clusters: int
+        labels_: NDArray[np.int32]
+
+        def fit_predict(
+            self, X: ArrayLike, y: object = None, **fit_params: Any
+        ) -> NDArray[np.int32]:
+            """Fit, and return the labels of the rows of X."""
 
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -421,7 +500,7 @@ class ClustererTemplate(ClusterMixin, EstimatorTemplate):
             )
 
     @plainly_named
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Assign the rows of X to clusters.
 
         Parameters

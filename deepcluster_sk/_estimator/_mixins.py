@@ -1,7 +1,9 @@
 """Abilities that some estimators have: to reconstruct, to assign softly, to count."""
 
+from __future__ import annotations
+
 import numbers
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from deepcluster_sk._estimator._validation import conversion
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk.initialization import START_ROWS, count_clusters
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 class ReconstructionMixin:
@@ -31,7 +36,7 @@ class ReconstructionMixin:
     (1, 2)
     """
 
-    def reconstruct(self, X):
+    def reconstruct(self, X: ArrayLike) -> NDArray[np.float32]:
         """Encode and decode the rows of X.
 
         Parameters
@@ -49,7 +54,7 @@ class ReconstructionMixin:
     def _reconstruct(self, module, x):
         return module.decode(module.encode(x))
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
         """Minus the reconstruction error of each row: low values are anomalies.
 
         Parameters
@@ -84,7 +89,7 @@ class DecoderMixin(ReconstructionMixin):
         "Z": metadata_routing.UNUSED
     }
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: ArrayLike) -> NDArray[np.float32]:
         """Decode codes.
 
         Parameters
@@ -124,7 +129,7 @@ class SoftAssignmentMixin:
     (1, 2)
     """
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """Assign the rows of X to clusters softly.
 
         Parameters

@@ -1,9 +1,11 @@
 """Estimators that fit a network: all of them but their mathematics."""
 
+from __future__ import annotations
+
 import numbers
 import os
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
 from deepcluster_sk.modules._centroids import reorder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.
@@ -126,6 +131,11 @@ class BaseDeepEstimator(EstimatorTemplate):
     }
 
     _accepts_sparse: ClassVar[bool] = True
+
+    if TYPE_CHECKING:
+        net_: ClusterNet
+        module_: torch.nn.Module
+
     # Whether a network without hidden layers cannot be.
     _needs_hidden_layer: ClassVar[bool] = False
     # What a parameter is for a method that does not offer it.
@@ -343,6 +353,9 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
     >>> model.cluster_centers_.shape
     (2, 1)
     """
+
+    if TYPE_CHECKING:
+        cluster_centers_: NDArray[np.float32]
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepEstimator._parameter_constraints,

@@ -1,14 +1,21 @@
 """``partial_fit``, for methods that learn from batches that arrive over time."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 
+from deepcluster_sk._estimator._decorators import fit_context
 from deepcluster_sk._estimator._validation import check_data, check_same_call
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.exceptions import ConvergenceError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class PartialFitMixin:
@@ -29,8 +36,8 @@ class PartialFitMixin:
     (20,)
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """Train on one batch of a stream: one pass over its rows.
 
         The first call, on an estimator that is not fitted, pretrains on its batch

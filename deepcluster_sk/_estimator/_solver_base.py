@@ -1,7 +1,9 @@
 """Estimators without a network: closed forms and block updates in NumPy."""
 
+from __future__ import annotations
+
 import numbers
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +14,9 @@ from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
 from deepcluster_sk.solvers._progress import PhaseBar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Solution:
@@ -32,19 +37,19 @@ class Solution:
     ...         return (X[:, 0] > self.border).astype(int)
     """
 
-    def assign(self, X):
+    def assign(self, X: NDArray[np.float64]) -> NDArray[Any]:
         """Cluster of each row, ``(n,)``."""
         raise NotImplementedError
 
-    def embed(self, X):
+    def embed(self, X: NDArray[np.float64]) -> NDArray[Any]:
         """Embedding of each row, ``(n, h)``."""
         raise NotImplementedError
 
-    def row_objective(self, X):
+    def row_objective(self, X: NDArray[np.float64]) -> NDArray[Any]:
         """Objective of each row, ``(n,)``."""
         raise NotImplementedError
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         for name in ("centers", "bases"):
             found = getattr(self, name, None)

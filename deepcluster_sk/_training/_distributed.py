@@ -1,12 +1,18 @@
 """Who has which rows of a batch, where several processes train together."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _GROUP = ContextVar("process_group", default=None)
 
@@ -91,7 +97,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 @contextmanager
-def processes(accelerator):
+def processes(accelerator: Any) -> Iterator[None]:
     """Train over the processes of an accelerator.
 
     Inside the block ``fit`` cuts every batch into one part for each process and
@@ -148,7 +154,7 @@ def processes(accelerator):
         _GROUP.reset(token)
 
 
-def whole_batch(x):
+def whole_batch(x: torch.Tensor) -> torch.Tensor:
     """Rows of the whole batch, of which this process has a part.
 
     The training loop calls it for a criterion that compares rows or takes note of
@@ -177,7 +183,7 @@ def whole_batch(x):
     return x if group is None or group.bounds is None else _GatherRows.apply(x, group)
 
 
-def own_part(x):
+def own_part(x: torch.Tensor) -> torch.Tensor:
     """Rows of a batch that are this process's own.
 
     Parameters

@@ -1,7 +1,10 @@
 """One training run: its phases, and what a method may look at between them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,8 +110,15 @@ class Run:
     """
 
     def __init__(
-        self, net, rows, y, random_state, callbacks=(), verbose=0, checkpoint=None
-    ):
+        self,
+        net: Any,
+        rows: Any,
+        y: Any,
+        random_state: Any,
+        callbacks: Any = (),
+        verbose: Any = 0,
+        checkpoint: Any = None,
+    ) -> None:
         self.net = net
         self.rows = rows
         self.y = y
@@ -122,34 +132,34 @@ class Run:
         self.checkpoint = checkpoint
 
     @property
-    def module(self):
+    def module(self) -> Any:
         """The module being trained."""
         return self.net.module_
 
-    def apply(self, function):
+    def apply(self, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """``function`` of the training rows, in chunks and without gradients."""
         return self.net.apply(function, self.rows)
 
     @property
-    def fitted(self):
+    def fitted(self) -> Any:
         """What predicts: the net."""
         return self.net
 
-    def drop_training_state(self):
+    def drop_training_state(self) -> None:
         """Drop what only training needs of the net."""
         self.net.trim_for_prediction()
 
-    def drop_rows(self):
+    def drop_rows(self) -> None:
         """Drop what need not travel back from another process."""
         self.rows = self.y = None
         self.callbacks = ()
 
-    def generator(self):
+    def generator(self) -> Any:
         """A new source of random numbers on the device, for noise in a criterion."""
         seed = self.random_state.randint(np.iinfo(np.int32).max)
         return torch.Generator(self.rows.device).manual_seed(seed)
 
-    def sample(self, n_rows):
+    def sample(self, n_rows: int) -> tuple[Any, torch.Tensor]:
         """The same run, seen on some of its rows, drawn at random.
 
         Parameters
@@ -172,7 +182,7 @@ class Run:
         part = Run(self.net, rows, None, self.random_state)
         return part, index.to(rows.device)
 
-    def moved_copies(self):
+    def moved_copies(self) -> Any:
         """What the estimator's augmentation makes of the training rows, eight times.
 
         Returns
@@ -190,7 +200,7 @@ class Run:
             for _ in range(N_COPIES)
         )
 
-    def train(self, phase):
+    def train(self, phase: Phase) -> None:
         """Train through one phase and keep its history."""
         if phase.epochs <= 0:
             return
@@ -206,7 +216,7 @@ class Run:
         )
         self.record(history_rows(net.history, phase.name), net.stop_reason_)
 
-    def record(self, rows, stop_reason):
+    def record(self, rows: list[dict[str, Any]], stop_reason: str) -> None:
         """Append a phase's rows of ``history_``, and why it ended."""
         self.history += rows
         self.stop_reason[rows[-1]["phase"]] = stop_reason

@@ -1,8 +1,10 @@
 """The plain (denoising) autoencoder, as a transformer."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -21,6 +23,15 @@ from deepcluster_sk.initialization import (
     neighbor_pretraining,
 )
 from deepcluster_sk.modules import StandardizedAutoencoder, build_autoencoder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import torch
+    from numpy.typing import ArrayLike, NDArray
+    from skorch.callbacks import Callback
 
 
 class Autoencoder(DecoderMixin, BaseDeepEstimator):
@@ -161,28 +172,28 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
     def __init__(
         self,
         *,
-        latent_dim=10,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        noise_std=0.0,
-        pretraining=None,
-        n_neighbors=15,
-        neighbor_weight=1.0,
-        max_epochs=100,
-        batch_size=256,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-4,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 10,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        noise_std: float = 0.0,
+        pretraining: Literal["neighbors"] | None = None,
+        n_neighbors: int = 15,
+        neighbor_weight: float = 1.0,
+        max_epochs: int = 100,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-4,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
@@ -236,7 +247,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
     def _row_objective(self, module, x):
         return (x - self._reconstruct(module, x)).square().mean(-1)
 
-    def denoise(self, X):
+    def denoise(self, X: ArrayLike) -> NDArray[np.float32]:
         """Reconstruct noisy rows; the same as ``reconstruct``.
 
         Parameters

@@ -1,8 +1,10 @@
 """Convolutional transform learning with a k-means term: series, images and tables."""
 
+from __future__ import annotations
+
 import math
 import numbers
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +20,13 @@ from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.initialization import kmeans_start
 from deepcluster_sk.modules._conv_transform import ACTIVATIONS, ConvTransform
 from deepcluster_sk.solvers._local_pca import leading_directions
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 # Features of a table that are channels each; of more, their principal directions are.
 # A step costs the square of the channels, and the determinant of the filters their
@@ -277,30 +286,30 @@ class ConvTransformClustering(BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=10,
-        hidden_layer_sizes=None,
-        kernel_size=3,
-        pooling=True,
-        activation="selu",
-        image_shape=None,
-        transform_penalty=0.01,
-        sparsity_weight=0.01,
-        kmeans_weight=0.1,
-        pretrain_epochs=30,
-        max_epochs=50,
-        batch_size=256,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-4,
-        device="auto",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int | None = 10,
+        hidden_layer_sizes: ArrayLike | None = None,
+        kernel_size: int = 3,
+        pooling: bool = True,
+        activation: Literal["identity", "selu"] = "selu",
+        image_shape: tuple[int, ...] | None = None,
+        transform_penalty: float = 0.01,
+        sparsity_weight: float = 0.01,
+        kmeans_weight: float = 0.1,
+        pretrain_epochs: int = 30,
+        max_epochs: int = 50,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-4,
+        device: str | torch.device = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

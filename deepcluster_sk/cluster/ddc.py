@@ -1,8 +1,10 @@
 """Deep divergence-based clustering, with companion objectives or a decoder."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -43,6 +45,14 @@ from deepcluster_sk.losses import (
     simplex_corner_loss,
 )
 from deepcluster_sk.modules import DivergenceModule
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 
 class _Divergence(Criterion):
@@ -289,36 +299,36 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=100,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        reconstruction_weight=0.0,
-        companion=None,
-        companion_weight=0.01,
-        companion_weighting="constant",
-        companion_blocks=None,
-        kernel_width=0.15,
-        kernel_width_of="squares",
-        pretraining="neighbors",
-        n_neighbors=15,
-        pretrain_epochs=0,
-        max_epochs=100,
-        batch_size=120,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-3,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 100,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        reconstruction_weight: float = 0.0,
+        companion: Literal["naive", "tensor"] | None = None,
+        companion_weight: float = 0.01,
+        companion_weighting: Literal["constant", "linear", "exponential"] = "constant",
+        companion_blocks: ArrayLike | None = None,
+        kernel_width: float = 0.15,
+        kernel_width_of: Literal["squares", "distances"] = "squares",
+        pretraining: Literal["neighbors"] | None = "neighbors",
+        n_neighbors: int = 15,
+        pretrain_epochs: int = 0,
+        max_epochs: int = 100,
+        batch_size: int = 120,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-3,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -1,8 +1,10 @@
 """Deep subspace clustering: an autoencoder whose codes express one another."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,6 +38,13 @@ from deepcluster_sk.solvers._subspaces import (
     relative_weight,
     self_expression_of,
 )
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 # Steps of pretraining that few rows get, in more epochs than many.
 LEAST_STEPS, LEAST_EPOCHS = 400, 50
@@ -275,35 +284,35 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=20,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        self_expression="solved",
-        normalize=True,
-        alpha=0.1,
-        penalty="l1",
-        l1_ratio=0.9,
-        subspace_weight=1.0,
-        update_interval=5,
-        affinity_mass=0.9,
-        pretrain_epochs=None,
-        max_epochs=50,
-        batch_size=256,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-4,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 20,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        self_expression: Literal["solved", "trained"] = "solved",
+        normalize: bool = True,
+        alpha: float = 0.1,
+        penalty: Literal["l1", "elasticnet", "nuclear", "l2"] = "l1",
+        l1_ratio: float = 0.9,
+        subspace_weight: float = 1.0,
+        update_interval: int = 5,
+        affinity_mass: float = 0.9,
+        pretrain_epochs: int | None = None,
+        max_epochs: int = 50,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-4,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -1,8 +1,10 @@
 """Deep dictionary learning with a clustering term: X = Z D3 D2 D1."""
 
+from __future__ import annotations
+
 import numbers
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -19,6 +21,9 @@ from deepcluster_sk.solvers._deep_dictionary import (
     update_dictionaries,
 )
 from deepcluster_sk.solvers._subspaces import subspace_residuals, unit_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass
@@ -235,20 +240,20 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=20,
-        hidden_layer_sizes=None,
-        clustering="kmeans",
-        clustering_weight=None,
-        alpha=0.1,
-        affinity_mass=0.9,
-        max_iter=50,
-        n_init=1,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 20,
+        hidden_layer_sizes: ArrayLike | None = None,
+        clustering: Literal["kmeans", "subspace"] = "kmeans",
+        clustering_weight: float | None = None,
+        alpha: float = 0.1,
+        affinity_mass: float = 0.9,
+        max_iter: int = 50,
+        n_init: int = 1,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -320,7 +325,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         if run.solution.bases is not None:
             self.components_ = run.solution.bases.astype(np.float32)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Code the rows of X against the fixed dictionaries.
 
         Parameters

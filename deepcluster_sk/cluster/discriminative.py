@@ -1,8 +1,10 @@
 """Discriminative latent space: codes that are unlike unless there is reason not to."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -40,6 +42,15 @@ from deepcluster_sk.solvers._spherical_kmeans import (
     nearest_direction,
     spherical_kmeans,
 )
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import torch
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 # Learning rates by default, and those of the stages relative to pretraining's. Large
 # steps of a dense network send different clusters into one direction, which they never
@@ -266,38 +277,38 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim="auto",
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        reconstruction_weight=0.001,
-        discriminative_weight=1.0,
-        between_weight=1.0,
-        within_weight=0.3,
-        anchors="data",
-        n_neighbors=10,
-        anchor_fraction=0.5,
-        metric="cosine",
-        alpha=0.1,
-        pretrain_epochs=50,
-        pretrain_tol=0.0,
-        stage_one_epochs=20,
-        max_epochs=50,
-        batch_size=1000,
-        lr=None,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-5,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int | Literal["auto"] = "auto",
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv", "fully-conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        reconstruction_weight: float = 0.001,
+        discriminative_weight: Any = 1.0,
+        between_weight: float = 1.0,
+        within_weight: float = 0.3,
+        anchors: Any = "data",
+        n_neighbors: int = 10,
+        anchor_fraction: float = 0.5,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+        alpha: float = 0.1,
+        pretrain_epochs: int = 50,
+        pretrain_tol: float = 0.0,
+        stage_one_epochs: int = 20,
+        max_epochs: int = 50,
+        batch_size: int = 1000,
+        lr: float | None = None,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-5,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -1,8 +1,10 @@
 """DKM: deep k-means, with a softmax for its assignments."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +28,13 @@ from deepcluster_sk.initialization import (
 )
 from deepcluster_sk.losses import soft_kmeans_loss
 from deepcluster_sk.modules import SoftKMeansAutoencoder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 # The values of α one after the other: the first, and what each is multiplied with.
 FIRST_ALPHA = 0.1
@@ -287,36 +296,36 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=10,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        clustering_weight=0.1,
-        alpha="annealed",
-        pretraining="neighbors",
-        n_neighbors=15,
-        neighbor_weight=1.0,
-        mask_rate=0.2,
-        update_interval=1,
-        pretrain_epochs="auto",
-        init="auto",
-        whiten=True,
-        max_epochs=100,
-        batch_size=256,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-3,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 10,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        clustering_weight: float = 0.1,
+        alpha: Any = "annealed",
+        pretraining: Literal["neighbors", "end-to-end", "layerwise"] = "neighbors",
+        n_neighbors: int = 15,
+        neighbor_weight: float = 1.0,
+        mask_rate: float = 0.2,
+        update_interval: int = 1,
+        pretrain_epochs: int | Literal["auto"] = "auto",
+        init: Literal["auto", "mixture", "k-means"] = "auto",
+        whiten: bool = True,
+        max_epochs: int = 100,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-3,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -1,7 +1,9 @@
 """DynAE: from the reconstruction of rows to that of the centres of their clusters."""
 
+from __future__ import annotations
+
 import numbers
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from sklearn.utils._param_validation import Interval
@@ -20,6 +22,14 @@ from deepcluster_sk.losses import construction_loss, squared_distances
 from deepcluster_sk.modules import StudentTAutoencoder
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 # What both bounds of the confidence fall by, relative to the first one at the start.
 FALL = 0.3
@@ -352,36 +362,36 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=10,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        clustering_weight=0.1,
-        confidence=3.0,
-        pretraining="neighbors",
-        n_neighbors=15,
-        neighbor_weight=1.0,
-        mask_rate=0.2,
-        update_interval=1,
-        pretrain_epochs="auto",
-        init="auto",
-        whiten=True,
-        max_epochs=100,
-        batch_size=256,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-2,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 10,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        clustering_weight: float = 0.1,
+        confidence: float = 3.0,
+        pretraining: Literal["neighbors", "end-to-end", "layerwise"] = "neighbors",
+        n_neighbors: int = 15,
+        neighbor_weight: float = 1.0,
+        mask_rate: float = 0.2,
+        update_interval: int = 1,
+        pretrain_epochs: int | Literal["auto"] = "auto",
+        init: Literal["auto", "mixture", "k-means"] = "auto",
+        whiten: bool = True,
+        max_epochs: int = 100,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-2,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

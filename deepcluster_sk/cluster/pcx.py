@@ -1,8 +1,10 @@
 """PC-X: clustering by slow exemplars, centroids that move by running averages."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -35,6 +37,14 @@ from deepcluster_sk.modules import ExemplarAutoencoder
 from deepcluster_sk.solvers._cluster_sizes import cluster_sizes
 from deepcluster_sk.solvers._running_averages import running_averages
 from deepcluster_sk.solvers._weighted_kmeans import weighted_kmeans
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+    from skorch.callbacks import Callback
 
 
 class _ExemplarLoss(Criterion):
@@ -363,41 +373,41 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=10,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        clustering_weight=0.01,
-        entropy_weight=0.01,
-        burn_in_epochs=10,
-        imbalanced=False,
-        size_smoothing=5.0,
-        decay=0.995,
-        decay_by_size=False,
-        centroid_update="before-step",
-        temperature=5.0,
-        pretraining="neighbors",
-        n_neighbors=15,
-        neighbor_weight=1.0,
-        mask_rate=0.2,
-        pretrain_epochs="auto",
-        init="auto",
-        max_epochs=60,
-        batch_size=256,
-        lr=5e-4,
-        optimizer="adam",
-        n_init=1,
-        tol=1e-4,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 10,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        clustering_weight: float = 0.01,
+        entropy_weight: float = 0.01,
+        burn_in_epochs: int = 10,
+        imbalanced: bool = False,
+        size_smoothing: float = 5.0,
+        decay: float = 0.995,
+        decay_by_size: bool = False,
+        centroid_update: Literal["before-step", "after-step"] = "before-step",
+        temperature: float = 5.0,
+        pretraining: Literal["neighbors", "end-to-end", "layerwise"] = "neighbors",
+        n_neighbors: int = 15,
+        neighbor_weight: float = 1.0,
+        mask_rate: float = 0.2,
+        pretrain_epochs: int | Literal["auto"] = "auto",
+        init: Literal["auto", "mixture", "k-means", "random"] = "auto",
+        max_epochs: int = 60,
+        batch_size: int = 256,
+        lr: float = 5e-4,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 1e-4,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes

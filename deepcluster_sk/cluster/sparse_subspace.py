@@ -1,9 +1,11 @@
 """Sparse subspace clustering: every sample written as a combination of the others."""
 
+from __future__ import annotations
+
 import numbers
 from copy import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -23,6 +25,9 @@ from deepcluster_sk.solvers._subspaces import (
     self_expression_of,
     unit_rows,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass
@@ -195,22 +200,22 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=None,
-        affine="auto",
-        normalize=True,
-        alpha=0.1,
-        penalty="l1",
-        l1_ratio=0.9,
-        affinity_mass=0.9,
-        subspace_dim="auto",
-        max_iter=1,
-        n_init=1,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int | None = None,
+        affine: bool | Literal["auto"] = "auto",
+        normalize: bool = True,
+        alpha: float = 0.1,
+        penalty: Literal["l1", "elasticnet", "nuclear", "l2"] = "l1",
+        l1_ratio: float = 0.9,
+        affinity_mass: float = 0.9,
+        subspace_dim: int | Literal["auto"] = "auto",
+        max_iter: int = 1,
+        n_init: int = 1,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.affine = affine
@@ -293,7 +298,7 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         solution.fit_centers(rows.X, self.n_clusters)
         return solution
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Project the rows of X, and scale them to unit norm.
 
         Parameters

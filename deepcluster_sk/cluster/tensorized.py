@@ -1,8 +1,10 @@
 """The tensorized autoencoder: one autoencoder a cluster, learned with the labels."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -24,6 +26,13 @@ from deepcluster_sk.cluster._tensorized_parts import (
 )
 from deepcluster_sk.modules import build_tensorized_autoencoder
 from deepcluster_sk.solvers._local_pca import WEAKEST_PENALTY
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from skorch.callbacks import Callback
 
 DEFAULT_HIDDEN = {"mlp": (), "conv": (4, 8)}
 
@@ -289,32 +298,32 @@ class TensorizedAutoencoder(
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim="auto",
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        code_layer="orthonormal",
-        code_penalty="auto",
-        solver="auto",
-        assignment="lloyd",
-        assignment_lr=0.25,
-        init="k-means++",
-        noise_std=0.0,
-        pretrain_epochs=10,
-        max_epochs=300,
-        batch_size=256,
-        lr=1e-2,
-        optimizer="adam",
-        n_init="auto",
-        tol=1e-4,
-        device="auto",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int | Literal["auto"] = "auto",
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        code_layer: Literal["orthonormal", "linear", "relu"] = "orthonormal",
+        code_penalty: float | Literal["auto"] = "auto",
+        solver: Literal["auto", "exact", "gradient"] = "auto",
+        assignment: Literal["lloyd", "posterior", "projected", "constrained"] = "lloyd",
+        assignment_lr: float = 0.25,
+        init: Literal["k-means++", "random", "labels"] = "k-means++",
+        noise_std: float = 0.0,
+        pretrain_epochs: int = 10,
+        max_epochs: int = 300,
+        batch_size: int = 256,
+        lr: float = 1e-2,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int | Literal["auto"] = "auto",
+        tol: float = 1e-4,
+        device: str | torch.device = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -408,7 +417,7 @@ class TensorizedAutoencoder(
 
     # --- fit ------------------------------------------------------------------
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Find clusters and train their autoencoders.
 
         Parameters
@@ -498,7 +507,7 @@ class TensorizedAutoencoder(
             return module.denoise(x)
         return module.choose(x)[3]
 
-    def denoise(self, X):
+    def denoise(self, X: ArrayLike) -> NDArray[np.float32]:
         """Reconstruct noisy rows by the autoencoder of their cluster.
 
         The same as ``reconstruct``: each row is given to the cluster that fits it

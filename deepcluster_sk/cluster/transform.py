@@ -1,9 +1,11 @@
 """Deep transform learning with a clustering term: Z = T3 ReLU(T2 ReLU(T1 x))."""
 
+from __future__ import annotations
+
 import numbers
 from copy import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -23,6 +25,9 @@ from deepcluster_sk.cluster._transform_terms import (
 from deepcluster_sk.solvers._kernel_rows import KERNELS, kernel_rows, kernel_unit
 from deepcluster_sk.solvers._local_pca import leading_directions
 from deepcluster_sk.solvers._subspaces import unit_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 TERMS = {"kmeans": KMeansTerm, "subspace": ExpressionTerm}
 
@@ -275,29 +280,29 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        n_layers=1,
-        latent_dim=None,
-        affine="auto",
-        kernel=None,
-        gamma=1.0,
-        n_landmarks=500,
-        clustering="subspace",
-        alpha=0.1,
-        penalty="l1",
-        l1_ratio=0.9,
-        n_neighbors=15,
-        transform_penalty=0.1,
-        subspace_weight=0.1,
-        kmeans_weight=0.1,
-        affinity_mass=0.9,
-        max_iter=20,
-        n_init=1,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-    ):
+        n_layers: int = 1,
+        latent_dim: int | None = None,
+        affine: bool | Literal["auto"] = "auto",
+        kernel: Literal["rbf", "polynomial"] | None = None,
+        gamma: float = 1.0,
+        n_landmarks: int = 500,
+        clustering: Literal["kmeans", "subspace"] = "subspace",
+        alpha: float = 0.1,
+        penalty: Literal["l1", "elasticnet", "nuclear", "l2", "neighbors"] = "l1",
+        l1_ratio: float = 0.9,
+        n_neighbors: int = 15,
+        transform_penalty: float = 0.1,
+        subspace_weight: float = 0.1,
+        kmeans_weight: float = 0.1,
+        affinity_mass: float = 0.9,
+        max_iter: int = 20,
+        n_init: int = 1,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.n_layers = n_layers
         self.latent_dim = latent_dim
@@ -381,7 +386,7 @@ class DeepTransformClustering(LinearSubspacesMixin, BaseSolverClusterer):
         super()._keep(run)
         self.transforms_ = run.solution.transforms
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Embed the rows of X by the layers, ``T_2 ReLU(T_1 x)`` for two of them.
 
         Parameters

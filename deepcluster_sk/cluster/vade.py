@@ -1,8 +1,10 @@
 """VaDE: a variational autoencoder whose prior is a mixture of Gaussians."""
 
+from __future__ import annotations
+
 import numbers
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from sklearn.utils import check_random_state
@@ -21,6 +23,14 @@ from deepcluster_sk.initialization import (
 from deepcluster_sk.losses import mixture_divergence
 from deepcluster_sk.modules import VariationalAutoencoder
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from skorch.callbacks import Callback
 
 # Steps in which the rate rises: a fresh optimizer would move all weights at once.
 WARM_UP = 10
@@ -288,34 +298,34 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        latent_dim=10,
-        hidden_layer_sizes=None,
-        architecture="mlp",
-        image_shape=None,
-        augmentation=None,
-        likelihood="gaussian",
-        pretraining="neighbors",
-        n_neighbors=15,
-        neighbor_weight=1.0,
-        mask_rate=0.2,
-        pretrain_epochs="auto",
-        init="auto",
-        whiten=True,
-        max_epochs=100,
-        batch_size=256,
-        lr=1e-3,
-        optimizer="adam",
-        n_init=1,
-        tol=0.0,
-        device="auto",
-        precision="float32",
-        callbacks=None,
-        checkpoint=None,
-        verbose=0,
-        random_state=None,
-    ):
+        latent_dim: int = 10,
+        hidden_layer_sizes: ArrayLike | None = None,
+        architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+        image_shape: tuple[int, ...] | None = None,
+        augmentation: Callable[..., Any] | None = None,
+        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        pretraining: Literal["neighbors", "end-to-end", "layerwise"] = "neighbors",
+        n_neighbors: int = 15,
+        neighbor_weight: float = 1.0,
+        mask_rate: float = 0.2,
+        pretrain_epochs: int | Literal["auto"] = "auto",
+        init: Literal["auto", "mixture", "k-means"] = "auto",
+        whiten: bool = True,
+        max_epochs: int = 100,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
+        n_init: int = 1,
+        tol: float = 0.0,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -397,7 +407,7 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
             noise = float(module.noise_variance())
         self.noise_variance_ = noise if self.likelihood == "gaussian" else None
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
         """Lower bound of the log-likelihood of each row: low values are anomalies.
 
         Parameters
@@ -413,7 +423,7 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         """
         return super().score_samples(X)
 
-    def sample(self, n_samples=1):
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draw rows from the model.
 
         Parameters

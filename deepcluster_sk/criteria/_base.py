@@ -1,6 +1,13 @@
 """What a criterion is: a map from a batch to loss terms."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from torch import nn
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Criterion(nn.Module):
@@ -30,7 +37,7 @@ class Criterion(nn.Module):
 
     compares_rows = False
 
-    def forward(self, output, x, index):
+    def forward(self, output: object, x: torch.Tensor, index: torch.Tensor) -> None:
         """Loss terms of a batch.
 
         Parameters
@@ -71,11 +78,13 @@ class CombinedCriterion(nn.Module):
     1
     """
 
-    def __init__(self, *criteria):
+    def __init__(self, *criteria: torch.nn.Module) -> None:
         super().__init__()
         self.criteria = nn.ModuleList(c for c in criteria if c is not None)
 
-    def forward(self, output, x, index):
+    def forward(
+        self, output: Any, x: torch.Tensor, index: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         """Terms of all criteria, for the rows of one process."""
         terms = {}
         for criterion in self.criteria:

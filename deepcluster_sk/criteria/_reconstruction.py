@@ -1,5 +1,9 @@
 """Reconstruction errors, of a whole autoencoder or of one of its stages."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 
 from deepcluster_sk.criteria._base import Criterion
@@ -42,11 +46,13 @@ class Reconstruction(Criterion):
     {'reconstruction': tensor(0.5000)}
     """
 
-    def __init__(self, weight=1.0):
+    def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
-    def forward(self, output, x, index):
+    def forward(
+        self, output: Any, x: torch.Tensor, index: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         """The term "reconstruction"."""
         error = mean_squared_error(output.reconstruction, x)
         return {"reconstruction": self.weight * error}
@@ -93,11 +99,13 @@ class RelativeReconstruction(Criterion):
     ['reconstruction']
     """
 
-    def __init__(self, weight=1.0):
+    def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
-    def forward(self, output, x, index):
+    def forward(
+        self, output: Any, x: torch.Tensor, index: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         """The term "reconstruction"."""
         error = output.module.relative_error(x, output.code, "mean")
         return {"reconstruction": self.weight * error}

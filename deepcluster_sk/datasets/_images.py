@@ -1,13 +1,17 @@
 """Readers of images that the user has, or fetches."""
 
+from __future__ import annotations
+
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import fetch_openml
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import validate_params
+
+from deepcluster_sk._estimator._decorators import validate_params
 
 DATA_HOME_VARIABLE = "DEEPCLUSTER_SK_DATA"
 
@@ -79,7 +83,9 @@ _LOADER_CONSTRAINTS = {
 
 
 @validate_params(_LOADER_CONSTRAINTS, prefer_skip_nested_validation=True)
-def load_mnist_test(data_home=None, *, return_X_y=False):
+def load_mnist_test(
+    data_home: str | os.PathLike[str] | None = None, *, return_X_y: bool = False
+) -> Any:
     """Load the 10,000 MNIST test images from a local folder.
 
     Reads ``mnist_test.npz``, which holds the arrays `X`, uint8 of shape
@@ -154,7 +160,9 @@ def load_mnist_test(data_home=None, *, return_X_y=False):
 
 
 @validate_params(_LOADER_CONSTRAINTS, prefer_skip_nested_validation=True)
-def load_coil20(data_home=None, *, return_X_y=False):
+def load_coil20(
+    data_home: str | os.PathLike[str] | None = None, *, return_X_y: bool = False
+) -> Any:
     """Load COIL-20, 1,440 images of 20 objects, from a local folder.
 
     Reads ``coil20.npz``, which holds the arrays `X`, uint8 of shape
@@ -226,7 +234,9 @@ def load_coil20(data_home=None, *, return_X_y=False):
 
 
 @validate_params(_LOADER_CONSTRAINTS, prefer_skip_nested_validation=True)
-def fetch_mnist(data_home=None, *, return_X_y=False):
+def fetch_mnist(
+    data_home: str | os.PathLike[str] | None = None, *, return_X_y: bool = False
+) -> Any:
     """Download all 70,000 MNIST images from OpenML (once: they are cached).
 
     Needs the network at the first call, and pandas to parse the download. The first

@@ -1,12 +1,16 @@
 """The penguins, which come with the package."""
 
+from __future__ import annotations
+
 import csv
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._optional_dependencies import check_pandas_support
-from sklearn.utils._param_validation import validate_params
+
+from deepcluster_sk._estimator._decorators import validate_params
 
 _PENGUINS_DESCR = """\
 Palmer penguins
@@ -31,7 +35,7 @@ Pygoscelis)", PLoS ONE 9(3): e90081, 2014.
     {"return_X_y": ["boolean"], "as_frame": ["boolean"]},
     prefer_skip_nested_validation=True,
 )
-def load_penguins(*, return_X_y=False, as_frame=False):
+def load_penguins(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
     """Load the Palmer penguins: four body measurements, three species.
 
     The data are in raw units, so body mass dwarfs the rest: scale them (the paper

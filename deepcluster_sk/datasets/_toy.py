@@ -1,11 +1,19 @@
 """The toy problems of the papers."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils import shuffle as shuffle_rows
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
+
+from deepcluster_sk._estimator._decorators import validate_params
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # One (mean, covariance) per cluster. Each cluster is close to a line; what differs is
 # how the lines lie, which is what k-means and one shared autoencoder cannot see.
@@ -58,8 +66,12 @@ def _sample_clusters(clusters, n_samples, n_noise_features, shuffle, random_stat
 
 @validate_params(_TOY_CONSTRAINTS, prefer_skip_nested_validation=True)
 def make_parallel(
-    n_samples=150, *, n_noise_features=3, shuffle=True, random_state=None
-):
+    n_samples: int = 150,
+    *,
+    n_noise_features: int = 3,
+    shuffle: bool = True,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Make two parallel, elongated clusters in the plane.
 
     The clusters share their direction and differ in their mean only. They lie closer
@@ -113,8 +125,12 @@ def make_parallel(
 
 @validate_params(_TOY_CONSTRAINTS, prefer_skip_nested_validation=True)
 def make_orthogonal(
-    n_samples=150, *, n_noise_features=3, shuffle=True, random_state=None
-):
+    n_samples: int = 150,
+    *,
+    n_noise_features: int = 3,
+    shuffle: bool = True,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Make two elongated clusters at a right angle in the plane.
 
     The clusters form a T: the first points at the middle of the second. K-means
@@ -167,8 +183,12 @@ def make_orthogonal(
 
 @validate_params(_TOY_CONSTRAINTS, prefer_skip_nested_validation=True)
 def make_triangle(
-    n_samples=150, *, n_noise_features=3, shuffle=True, random_state=None
-):
+    n_samples: int = 150,
+    *,
+    n_noise_features: int = 3,
+    shuffle: bool = True,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Make three elongated clusters along the sides of a triangle in the plane.
 
     The clusters differ in direction and in thickness, and their ends meet near the
@@ -221,8 +241,12 @@ def make_triangle(
 
 @validate_params(_TOY_CONSTRAINTS, prefer_skip_nested_validation=True)
 def make_lines_3d(
-    n_samples=300, *, n_noise_features=3, shuffle=True, random_state=None
-):
+    n_samples: int = 300,
+    *,
+    n_noise_features: int = 3,
+    shuffle: bool = True,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Make three thin clusters in space, each along another axis.
 
     The clusters cross near their means, where distance alone cannot tell them apart

@@ -1,5 +1,9 @@
 """The first clusters: by k-means in the code, or by a mixture of Gaussians."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
@@ -11,6 +15,9 @@ from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
 from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Iterations of a mixture after which its starts are compared. After 5 those from
 # k-means are still what it made of a large cluster: halves.
@@ -176,7 +183,12 @@ def reseed_farthest(run, memory, clusters):
     run.n_reseeded += len(clusters)
 
 
-def kmeans_start(embedding, n_clusters, random_state, n_init=20):
+def kmeans_start(
+    embedding: torch.Tensor,
+    n_clusters: int,
+    random_state: int | np.random.RandomState,
+    n_init: int = 20,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Centres and labels of k-means on an embedding, the largest cluster first.
 
     Parameters

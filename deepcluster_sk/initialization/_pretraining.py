@@ -1,6 +1,9 @@
 """Phases that train an autoencoder before the clustering."""
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import DenoisingStage, RelativeReconstruction, drop_values
@@ -8,6 +11,9 @@ from deepcluster_sk.initialization._standardization import (
     standardize_data,
     whiten_code,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def check_stages(estimator, module):
@@ -20,7 +26,13 @@ def check_stages(estimator, module):
         )
 
 
-def pretraining(run, epochs, how, mask_rate, whiten=True):
+def pretraining(
+    run: Any,
+    epochs: int,
+    how: Literal["end-to-end", "layerwise"],
+    mask_rate: float,
+    whiten: bool = True,
+) -> Iterator[Any]:
     """Phases that train the module's autoencoder to reconstruct, and whiten its code.
 
     Parameters

@@ -1,9 +1,11 @@
 """What several families of losses need."""
 
+from __future__ import annotations
+
 import torch
 
 
-def squared_distances(x, centers):
+def squared_distances(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distances of rows to centres.
 
     Parameters

@@ -1,5 +1,7 @@
 """Discriminative clustering: codes as directions on the unit sphere."""
 
+from __future__ import annotations
+
 import torch
 from torch.nn.functional import one_hot
 
@@ -7,7 +9,9 @@ from torch.nn.functional import one_hot
 _MIN_NORM = 1e-8
 
 
-def anchor_similarity_loss(embedding, anchors, alpha=0.1):
+def anchor_similarity_loss(
+    embedding: torch.Tensor, anchors: torch.Tensor, alpha: float = 0.1
+) -> torch.Tensor:
     r"""Make all pairs dissimilar but the anchor pairs, which become similar.
 
     Parameters
@@ -72,7 +76,9 @@ def anchor_similarity_loss(embedding, anchors, alpha=0.1):
     ) * similar / n_anchors.clamp_min(1)
 
 
-def spherical_kmeans_loss(embedding, centers, labels=None):
+def spherical_kmeans_loss(
+    embedding: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor | None = None
+) -> torch.Tensor:
     r"""Minus the mean cosine to the assigned centroid.
 
     Parameters
@@ -114,7 +120,9 @@ def spherical_kmeans_loss(embedding, centers, labels=None):
     return -(directions * centers[labels]).sum(1).mean()
 
 
-def between_cluster_loss(embedding, labels, n_clusters):
+def between_cluster_loss(
+    embedding: torch.Tensor, labels: torch.Tensor, n_clusters: int
+) -> torch.Tensor:
     r"""Mean absolute cosine between the two most similar clusters.
 
     Parameters
@@ -156,7 +164,9 @@ def between_cluster_loss(embedding, labels, n_clusters):
     return (similarity / (sizes[:, None] * sizes)).triu(1).amax()
 
 
-def within_cluster_loss(embedding, labels, n_clusters):
+def within_cluster_loss(
+    embedding: torch.Tensor, labels: torch.Tensor, n_clusters: int
+) -> torch.Tensor:
     r"""Minus the mean cosine within each cluster, summed over clusters.
 
     Parameters

@@ -1,5 +1,7 @@
 """Divergence-based clustering: soft assignments and a kernel."""
 
+from __future__ import annotations
+
 import torch
 
 from deepcluster_sk.losses._common import n_pairs, squared_distances
@@ -8,7 +10,7 @@ from deepcluster_sk.losses._common import n_pairs, squared_distances
 _KERNEL_SUM_FLOOR = 1e-9
 
 
-def cauchy_schwarz_loss(assignment, kernel):
+def cauchy_schwarz_loss(assignment: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     r"""Overlap of the clusters' kernel density estimates.
 
     Minimising it maximises the Cauchy-Schwarz divergence between clusters: they become
@@ -57,7 +59,7 @@ def cauchy_schwarz_loss(assignment, kernel):
     return cosine.triu(1).sum() / n_pairs(len(overlap))
 
 
-def assignment_orthogonality(assignment):
+def assignment_orthogonality(assignment: torch.Tensor) -> torch.Tensor:
     r"""Mean inner product between the assignments of different samples.
 
     Parameters
@@ -93,7 +95,7 @@ def assignment_orthogonality(assignment):
     return twice / 2 / n_pairs(len(assignment))
 
 
-def simplex_corner_loss(assignment, kernel):
+def simplex_corner_loss(assignment: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     r"""Cauchy-Schwarz overlap of the assignments' closeness to the simplex corners.
 
     It pushes soft assignments towards hard ones.

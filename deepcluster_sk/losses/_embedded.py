@@ -1,11 +1,18 @@
 """Deep embedded clustering and PC-X: assignments, targets and distances to centres."""
 
+from __future__ import annotations
+
 import torch
 
 from deepcluster_sk.losses._common import check_positive, squared_distances
 
 
-def student_t_assignment(embedding, centers, alpha=1.0, log=False):
+def student_t_assignment(
+    embedding: torch.Tensor,
+    centers: torch.Tensor,
+    alpha: float = 1.0,
+    log: bool = False,
+) -> torch.Tensor:
     r"""Soft assignment by a Student t kernel around each centroid.
 
     Parameters
@@ -55,7 +62,7 @@ def student_t_assignment(embedding, centers, alpha=1.0, log=False):
     return logits.log_softmax(1) if log else logits.softmax(1)
 
 
-def target_distribution(assignment):
+def target_distribution(assignment: torch.Tensor) -> torch.Tensor:
     r"""Sharpened assignment that the soft one is pulled towards.
 
     Parameters
@@ -92,7 +99,7 @@ def target_distribution(assignment):
     return weight / weight.sum(1, keepdim=True).clamp_min(tiny)
 
 
-def balanced_target(assignment):
+def balanced_target(assignment: torch.Tensor) -> torch.Tensor:
     r"""Assignment near the soft one, whose clusters are more equal in size.
 
     Parameters
@@ -143,7 +150,7 @@ def balanced_target(assignment):
     return weight / weight.sum(1, keepdim=True).clamp_min(tiny)
 
 
-def kl_divergence(p, q):
+def kl_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     r"""Kullback-Leibler divergence of assignments, averaged over samples.
 
     Parameters
@@ -181,7 +188,9 @@ def kl_divergence(p, q):
     return (p * (p.clamp_min(tiny).log() - q.clamp_min(tiny).log())).sum(1).mean()
 
 
-def softmax_assignment(embedding, centers, temperature=5.0):
+def softmax_assignment(
+    embedding: torch.Tensor, centers: torch.Tensor, temperature: float = 5.0
+) -> torch.Tensor:
     r"""Soft k-means assignment, a softmax of the negative squared distances.
 
     Parameters
@@ -224,7 +233,7 @@ def softmax_assignment(embedding, centers, temperature=5.0):
     return torch.softmax(-temperature * squared_distances(embedding, centers), dim=1)
 
 
-def assignment_entropy(assignment):
+def assignment_entropy(assignment: torch.Tensor) -> torch.Tensor:
     r"""Mean entropy of the samples' soft assignments, in nats.
 
     Parameters
@@ -258,7 +267,12 @@ def assignment_entropy(assignment):
     return -(assignment * assignment.clamp_min(tiny).log()).sum(1).mean()
 
 
-def kmeans_loss(embedding, centers, labels=None, cluster_weights=None):
+def kmeans_loss(
+    embedding: torch.Tensor,
+    centers: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    cluster_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     r"""Mean squared distance to the assigned centroid.
 
     Parameters
@@ -305,7 +319,9 @@ def kmeans_loss(embedding, centers, labels=None, cluster_weights=None):
     return distance.mean()
 
 
-def soft_kmeans_loss(embedding, centers, alpha=1.0):
+def soft_kmeans_loss(
+    embedding: torch.Tensor, centers: torch.Tensor, alpha: float | torch.Tensor = 1.0
+) -> torch.Tensor:
     r"""Mean squared distance to all centroids, weighted by a softmax of the distances.
 
     Where :func:`kmeans_loss` takes the nearest centroid, this takes an average whose
@@ -360,7 +376,7 @@ def soft_kmeans_loss(embedding, centers, alpha=1.0):
     return (weight * distance).sum(1).mean()
 
 
-def inverse_size_weights(sizes, smoothing=1e-5):
+def inverse_size_weights(sizes: torch.Tensor, smoothing: float = 1e-5) -> torch.Tensor:
     r"""Weights that give every cluster the same say, whatever its size.
 
     Parameters

@@ -1,5 +1,7 @@
 """The loss of an embedding that should keep neighbours together."""
 
+from __future__ import annotations
+
 import torch
 
 from deepcluster_sk.losses._common import check_positive, squared_distances
@@ -8,7 +10,9 @@ from deepcluster_sk.losses._common import check_positive, squared_distances
 _MIN_APART = 1e-4
 
 
-def neighbor_loss(embedding, weights, repulsion=5.0):
+def neighbor_loss(
+    embedding: torch.Tensor, weights: torch.Tensor, repulsion: float = 5.0
+) -> torch.Tensor:
     r"""Cross-entropy between a graph of neighbours and the distances of codes.
 
     With :math:`q_{ij} = 1 / (1 + \lVert z_i - z_j \rVert^2)`, the similarity of two

@@ -1,9 +1,13 @@
 """Reconstruction errors, of one autoencoder and of one per cluster."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 
 
-def mean_squared_error(reconstruction, x):
+def mean_squared_error(reconstruction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Squared error averaged over all elements.
 
     The mean over features, not their sum, keeps the weight of other terms from
@@ -29,7 +33,7 @@ def mean_squared_error(reconstruction, x):
     return (reconstruction - x).square().mean()
 
 
-def layerwise_error(decoded, clean):
+def layerwise_error(decoded: Any, clean: Any) -> torch.Tensor:
     r"""Squared errors of a decoder in every layer, each averaged over its elements.
 
     Parameters
@@ -68,7 +72,12 @@ def layerwise_error(decoded, clean):
     return sum(mean_squared_error(made, layer) for made, layer in pairs)
 
 
-def construction_loss(reconstruction, x, decoded_centers, labels):
+def construction_loss(
+    reconstruction: torch.Tensor,
+    x: torch.Tensor,
+    decoded_centers: torch.Tensor,
+    labels: torch.Tensor,
+) -> torch.Tensor:
     r"""Error of reconstructions, some of rows and some of the centres of clusters.
 
     A row with a label is to be decoded as the centre of its cluster is, another row as
@@ -111,7 +120,12 @@ def construction_loss(reconstruction, x, decoded_centers, labels):
     return mean_squared_error(reconstruction, target)
 
 
-def tensorized_cost(embedding, reconstruction, x, code_penalty):
+def tensorized_cost(
+    embedding: torch.Tensor,
+    reconstruction: torch.Tensor,
+    x: torch.Tensor,
+    code_penalty: float | torch.Tensor,
+) -> torch.Tensor:
     """Cost of every sample under every cluster's autoencoder.
 
     The bracket of Eq. 2 of [1]_:
@@ -156,7 +170,7 @@ def tensorized_cost(embedding, reconstruction, x, code_penalty):
     return (error - code).T
 
 
-def simplex_projection(x):
+def simplex_projection(x: torch.Tensor) -> torch.Tensor:
     """Euclidean projection of each row onto the probability simplex.
 
     Parameters

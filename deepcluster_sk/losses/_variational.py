@@ -1,9 +1,16 @@
 """Variational autoencoders whose prior is a mixture of Gaussians: VaDE."""
 
+from __future__ import annotations
+
 import torch
 
 
-def gaussian_divergence(mean, log_variance, centers, center_log_variances):
+def gaussian_divergence(
+    mean: torch.Tensor,
+    log_variance: torch.Tensor,
+    centers: torch.Tensor,
+    center_log_variances: torch.Tensor,
+) -> torch.Tensor:
     r"""Kullback-Leibler divergence of each row's Gaussian from each cluster's.
 
     All covariances are diagonal.
@@ -47,7 +54,9 @@ def gaussian_divergence(mean, log_variance, centers, center_log_variances):
     return (ratio.exp() - ratio + shift - 1).sum(2) / 2
 
 
-def mixture_assignment(divergence, log_weights, log=False):
+def mixture_assignment(
+    divergence: torch.Tensor, log_weights: torch.Tensor, log: bool = False
+) -> torch.Tensor:
     r"""Probability of each cluster, given the Gaussians of rows.
 
     Parameters
@@ -88,7 +97,11 @@ def mixture_assignment(divergence, log_weights, log=False):
     return logits.log_softmax(1) if log else logits.softmax(1)
 
 
-def mixture_divergence(divergence, log_weights, assignment=None):
+def mixture_divergence(
+    divergence: torch.Tensor,
+    log_weights: torch.Tensor,
+    assignment: torch.Tensor | None = None,
+) -> torch.Tensor:
     r"""Divergence of code and cluster of each row from the mixture, its average.
 
     It is the price that the evidence bound asks for a code, in nats.

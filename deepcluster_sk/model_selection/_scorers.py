@@ -1,20 +1,27 @@
 """Criteria as scorers of scikit-learn's searches."""
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples
 
+from deepcluster_sk._estimator._decorators import validate_params
 from deepcluster_sk.model_selection._criteria import (
     CRITERIA,
     MAX_ROWS,
     in_space,
     judge,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _score(estimator, X, y=None, *, criterion, space):
@@ -41,7 +48,13 @@ def _stability(estimator, X):
     },
     prefer_skip_nested_validation=True,
 )
-def get_scorer(name, *, space="input"):
+def get_scorer(
+    name: Literal[
+        "stability", "silhouette", "calinski_harabasz", "neighbors", "evidence"
+    ],
+    *,
+    space: Literal["input", "embedding"] = "input",
+) -> Callable[..., Any]:
     """A scorer that reads no labels, for `GridSearchCV` and its like.
 
     Parameters

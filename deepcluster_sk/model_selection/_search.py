@@ -1,6 +1,9 @@
 """Search for the number of clusters."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from scipy.stats import rankdata
@@ -8,16 +11,15 @@ from sklearn.base import (
     BaseEstimator,
     ClusterMixin,
     MetaEstimatorMixin,
-    _fit_context,
 )
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
+from deepcluster_sk._estimator._decorators import available_if, fit_context
 from deepcluster_sk.exceptions import warn
 from deepcluster_sk.model_selection._criteria import CRITERIA
 from deepcluster_sk.model_selection._trials import (
@@ -27,6 +29,9 @@ from deepcluster_sk.model_selection._trials import (
     parameter_of,
     run_trial,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 # Standard deviations of the references by which a partition must be better than they.
 # Data without clusters reach 3.3 in 44 draws, fifty rows of three blobs 4.7.
@@ -172,16 +177,23 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator,
-        n_clusters=tuple(range(2, 11)),
+        estimator: Any,
+        n_clusters: int | ArrayLike = tuple(range(2, 11)),
         *,
-        criterion="stability",
-        n_splits=5,
-        space="input",
-        random_state=None,
-        n_jobs=None,
-        verbose=0,
-    ):
+        criterion: Literal[
+            "stability",
+            "neighbors",
+            "silhouette",
+            "calinski_harabasz",
+            "evidence",
+            "consensus",
+        ] = "stability",
+        n_splits: int = 5,
+        space: Literal["input", "embedding"] = "input",
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.estimator = estimator
         self.n_clusters = n_clusters
         self.criterion = criterion
@@ -192,8 +204,8 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         self.verbose = verbose
 
     # The estimator inside is validated by its own fit.
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Find the number of clusters, and fit the estimator with it to all rows.
 
         Parameters
@@ -302,7 +314,7 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         unexplained = np.maximum(1 - results["mean_reference_stability"], 1e-3)
         return score >= score[best] - max(error, STABILITY_TOLERANCE) / unexplained
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Cluster of each row, by the best estimator.
 
         Parameters
@@ -319,7 +331,7 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         return self.best_estimator_.predict(X)
 
     @available_if(_has_transform)
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Embedding of each row, by the best estimator, if it has one.
 
         Parameters
@@ -336,7 +348,7 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         return self.best_estimator_.transform(X)
 
     @available_if(_has_transform)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: ArrayLike, y: object = None) -> NDArray[Any]:
         """Find the number of clusters, and embed the rows.
 
         Parameters

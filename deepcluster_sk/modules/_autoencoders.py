@@ -1,12 +1,17 @@
 """Autoencoders on rows of a matrix: multilayer perceptron and convolutional."""
 
+from __future__ import annotations
+
 import inspect
 import itertools
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 ARCHITECTURES = ("mlp", "conv")
 DEFAULT_HIDDEN = {"mlp": (500, 500, 2000), "conv": (32, 64, 128)}
@@ -63,7 +68,9 @@ class Autoencoder(nn.Module):
 
     stages = ()
 
-    def encode_with_blocks(self, x):
+    def encode_with_blocks(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Code of each row and the outputs of the encoder's blocks, code included."""
         if not self.stages:
             return self.encode(x), []
@@ -73,7 +80,7 @@ class Autoencoder(nn.Module):
             blocks.append(x)
         return x, blocks
 
-    def encode_corrupted(self, x, corrupt):
+    def encode_corrupted(self, x: torch.Tensor, corrupt: Any) -> Any:
         """Code of each row, where every stage sees ``corrupt`` of its input.
 
         Without ``stages`` the encoder is one.
@@ -84,7 +91,7 @@ class Autoencoder(nn.Module):
             x = down(corrupt(x))
         return x
 
-    def decode_with_blocks(self, embedding):
+    def decode_with_blocks(self, embedding: torch.Tensor) -> Any:
         """What the decoder makes of the input of each stage, the row itself first.
 
         Without ``stages`` a list of the reconstruction alone.
@@ -97,12 +104,14 @@ class Autoencoder(nn.Module):
             blocks.append(embedding)
         return blocks[::-1]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> AutoencoderOutput:
         """Encode and decode a batch of rows, ``(n, n_features)``."""
         embedding = self.encode(x)
         return AutoencoderOutput(embedding, self.decode(embedding))
 
-    def rebase(self, shift, linear, inverse):
+    def rebase(
+        self, shift: torch.Tensor, linear: torch.Tensor, inverse: torch.Tensor
+    ) -> None:
         """Change the coordinates of the code; reconstructions stay.
 
         Parameters
@@ -127,7 +136,7 @@ def rebase_layers(last, first, shift, linear, inverse):
     first.bias.copy_(bias + weight @ shift)
 
 
-def perceptron(sizes):
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of the given sizes with ReLU between them, linear at the end.
 
     Parameters
@@ -175,7 +184,9 @@ class MLPAutoencoder(Autoencoder):
     torch.Size([3, 4])
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes):
+    def __init__(
+        self, n_features: int, latent_dim: int, hidden_layer_sizes: Sequence[int]
+    ) -> None:
         super().__init__()
         sizes = [n_features, *hidden_layer_sizes, latent_dim]
         self.encoder = perceptron(sizes)
@@ -186,15 +197,17 @@ class MLPAutoencoder(Autoencoder):
             for i, j in enumerate(reversed(range(depth)))
         )
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.encoder(x)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code."""
         return self.decoder(embedding)
 
-    def rebase(self, shift, linear, inverse):
+    def rebase(
+        self, shift: torch.Tensor, linear: torch.Tensor, inverse: torch.Tensor
+    ) -> None:
         """Change the coordinates of the code; reconstructions stay."""
         rebase_layers(self.encoder[-1], self.decoder[0], shift, linear, inverse)
 
@@ -226,7 +239,13 @@ class ConvAutoencoder(Autoencoder):
     torch.Size([3, 64])
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        hidden_layer_sizes: Sequence[int],
+        image_shape: tuple[int, ...],
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         channels = [image_shape[0], *hidden_layer_sizes]
@@ -277,29 +296,31 @@ class ConvAutoencoder(Autoencoder):
         )
         return tuple(stages)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.to_code(self.down(x.unflatten(-1, self.image_shape)).flatten(1))
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         return self.up(
             self.from_code(embedding).unflatten(-1, self.code_shape)
         ).flatten(1)
 
-    def rebase(self, shift, linear, inverse):
+    def rebase(
+        self, shift: torch.Tensor, linear: torch.Tensor, inverse: torch.Tensor
+    ) -> None:
         """Change the coordinates of the code; reconstructions stay."""
         rebase_layers(self.to_code, self.from_code, shift, linear, inverse)
 
 
 def build_autoencoder(
-    n_features,
-    latent_dim,
-    architecture="mlp",
-    hidden_layer_sizes=None,
-    image_shape=None,
-    precision="float32",
-):
+    n_features: int,
+    latent_dim: int,
+    architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+    hidden_layer_sizes: Sequence[int] | None = None,
+    image_shape: Sequence[int] | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> torch.nn.Module:
     """Make the autoencoder that an estimator's parameters describe.
 
     Parameters
@@ -372,7 +393,7 @@ class MixedPrecision(Autoencoder):
     torch.float32
     """
 
-    def __init__(self, network):
+    def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
         self.stages = network.stages
@@ -381,30 +402,34 @@ class MixedPrecision(Autoencoder):
         with torch.autocast(x.device.type, torch.bfloat16):
             return function(x)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self._run(self.network.encode, x).float()
 
-    def encode_with_blocks(self, x):
+    def encode_with_blocks(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Code of each row and the outputs of the encoder's blocks."""
         code, blocks = self._run(self.network.encode_with_blocks, x)
         return code.float(), [block.float() for block in blocks]
 
-    def encode_corrupted(self, x, corrupt):
+    def encode_corrupted(self, x: torch.Tensor, corrupt: Any) -> Any:
         """Code of each row, where every stage sees ``corrupt`` of its input."""
         encode = partial(self.network.encode_corrupted, corrupt=corrupt)
         return self._run(encode, x).float()
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code."""
         return self._run(self.network.decode, embedding).float()
 
-    def decode_with_blocks(self, embedding):
+    def decode_with_blocks(self, embedding: torch.Tensor) -> Any:
         """What the decoder makes of the input of each stage, the row itself first."""
         blocks = self._run(self.network.decode_with_blocks, embedding)
         return [block.float() for block in blocks]
 
-    def rebase(self, shift, linear, inverse):
+    def rebase(
+        self, shift: torch.Tensor, linear: torch.Tensor, inverse: torch.Tensor
+    ) -> None:
         """Change the coordinates of the code; reconstructions stay."""
         self.network.rebase(shift, linear, inverse)
 

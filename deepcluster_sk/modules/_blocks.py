@@ -1,11 +1,19 @@
 """The encoders of divergence-based clustering, made of blocks with batch norm."""
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.nn.functional import interpolate
 
 from deepcluster_sk.modules._autoencoders import Autoencoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
 
 
 class NormalizedMLPAutoencoder(Autoencoder):
@@ -31,7 +39,7 @@ class NormalizedMLPAutoencoder(Autoencoder):
     [(3, 8), (3, 2)]
     """
 
-    def __init__(self, n_features, sizes):
+    def __init__(self, n_features: int, sizes: Sequence[int]) -> None:
         super().__init__()
         sizes = [n_features, *sizes]
         self.down = nn.ModuleList(
@@ -44,11 +52,11 @@ class NormalizedMLPAutoencoder(Autoencoder):
         )
         self.stages = tuple(zip(self.down, self.up, strict=True))
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.encode_with_blocks(x)[0]
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code."""
         for up in reversed(self.up):
             embedding = up(embedding)
@@ -96,7 +104,9 @@ class BlockConvAutoencoder(Autoencoder):
     [(3, 4, 20, 20), (3, 8, 3, 3)]
     """
 
-    def __init__(self, n_features, channels, image_shape):
+    def __init__(
+        self, n_features: int, channels: Sequence[int], image_shape: tuple[int, ...]
+    ) -> None:
         super().__init__()
         size = tuple(image_shape[1:])
         self.padded = not self._fits(min(size), len(channels))
@@ -149,7 +159,9 @@ class BlockConvAutoencoder(Autoencoder):
         # Padded convolutions leave a pixel at least, so does rounding up.
         return tuple((side + self.padded) // 2 for side in size)
 
-    def encode_with_blocks(self, x):
+    def encode_with_blocks(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Code of each row and the blocks' feature maps, the last of them pooled."""
         blocks = []
         for down in self.down:
@@ -157,11 +169,11 @@ class BlockConvAutoencoder(Autoencoder):
             blocks.append(x)
         return x.flatten(1), blocks
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.encode_with_blocks(x)[0]
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         x = embedding.unflatten(1, self.code_shape)
         for up in reversed(self.up):
@@ -197,22 +209,30 @@ class BottleneckConvAutoencoder(Autoencoder):
     (torch.Size([3, 10]), [(3, 4, 20, 20), (3, 8, 3, 3)])
     """
 
-    def __init__(self, n_features, latent_dim, channels, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        channels: Sequence[int],
+        image_shape: Sequence[int],
+    ) -> None:
         super().__init__()
         self.network = BlockConvAutoencoder(n_features, channels, image_shape)
         c, h, w = self.network.code_shape
         self.to_code = nn.Linear(c * h * w, latent_dim)
         self.from_code = nn.Sequential(nn.Linear(latent_dim, c * h * w), nn.ReLU())
 
-    def encode_with_blocks(self, x):
+    def encode_with_blocks(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Code of each row and the feature maps of the blocks."""
         wide, blocks = self.network.encode_with_blocks(x)
         return self.to_code(wide), blocks
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.encode_with_blocks(x)[0]
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         return self.network.decode(self.from_code(embedding))

@@ -1,6 +1,9 @@
 """An autoencoder with cluster centres in its embedding."""
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -30,6 +33,10 @@ def reorder(order, *tensors):
         tensor.copy_(tensor[order.to(tensor.device)])
 
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
 class StandardizedAutoencoder(Autoencoder):
     """An autoencoder for rows of any origin and scale.
 
@@ -54,42 +61,48 @@ class StandardizedAutoencoder(Autoencoder):
     torch.Size([5, 2])
     """
 
-    def __init__(self, build=build_autoencoder, **autoencoder):
+    def __init__(
+        self, build: Callable[..., Any] = build_autoencoder, **autoencoder: Any
+    ) -> None:
         super().__init__()
         self.autoencoder = build(**autoencoder)
         self.register_buffer("origin", torch.zeros(autoencoder["n_features"]))
         self.register_buffer("scale", torch.ones(()))
 
-    def set_origin_and_scale(self, origin, scale):
+    def set_origin_and_scale(self, origin: torch.Tensor, scale: torch.Tensor) -> None:
         """Tell the origin of the features, ``(d,)``, and their common scale, ``()``."""
         self.origin.copy_(origin)
         self.scale.copy_(scale)
 
-    def standardize(self, x):
+    def standardize(self, x: torch.Tensor) -> torch.Tensor:
         """Rows as the autoencoder sees them."""
         return (x - self.origin) / self.scale
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> LazyOutput:
         """Embedding, reconstruction and blocks of a batch, on demand."""
         return LazyOutput(self, x)
 
-    def encode_with_blocks(self, x):
+    def encode_with_blocks(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Code of each row and the outputs of the encoder's blocks."""
         return self.autoencoder.encode_with_blocks(self.standardize(x))
 
-    def embed(self, code):
+    def embed(self, code: torch.Tensor) -> torch.Tensor:
         """Return the code: it is the embedding."""
         return code
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.autoencoder.encode(self.standardize(x))
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code."""
         return self.autoencoder.decode(embedding) * self.scale + self.origin
 
-    def relative_error(self, x, embedding, reduction="none"):
+    def relative_error(
+        self, x: torch.Tensor, embedding: torch.Tensor, reduction: str = "none"
+    ) -> torch.Tensor:
         """Squared error of each value, in squared units of ``scale``, ``(n, d)``.
 
         With ``reduction="mean"`` the mean of them all.
@@ -123,7 +136,7 @@ class CentroidAutoencoder(StandardizedAutoencoder):
     (torch.Size([5, 3]), torch.Size([5]))
     """
 
-    def __init__(self, n_clusters, trainable, **autoencoder):
+    def __init__(self, n_clusters: int, trainable: bool, **autoencoder: Any) -> None:
         super().__init__(**autoencoder)
         centers = torch.zeros(n_clusters, autoencoder["latent_dim"])
         if trainable:
@@ -131,15 +144,15 @@ class CentroidAutoencoder(StandardizedAutoencoder):
         else:
             self.register_buffer("centers", centers)
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.centers)
 
-    def distances(self, embedding):
+    def distances(self, embedding: torch.Tensor) -> torch.Tensor:
         """Squared distance of each code to each centre, ``(n, k)``."""
         return squared_distances(embedding, self.centers)
 
-    def nearest(self, embedding):
+    def nearest(self, embedding: torch.Tensor) -> torch.Tensor:
         """Index of the nearest centre of each code, ``(n,)``."""
         with torch.no_grad():
             return self.distances(embedding).argmin(1)
@@ -171,21 +184,25 @@ class SphericalAutoencoder(CentroidAutoencoder):
     True
     """
 
-    def __init__(self, n_clusters, **autoencoder):
+    def __init__(self, n_clusters: int, **autoencoder: Any) -> None:
         super().__init__(n_clusters, trainable=False, **autoencoder)
 
-    def direct(self, x):
+    def direct(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row, scaled to unit norm."""
         return functional.normalize(self.encode(x))
 
-    def nearest(self, embedding):
+    def nearest(self, embedding: torch.Tensor) -> torch.Tensor:
         """Index of the centre of largest cosine, ``(n,)``."""
         return (embedding @ self.centers.T).argmax(1)
 
 
 def build_spherical_autoencoder(
-    n_clusters, architecture="mlp", hidden_layer_sizes=None, image_shape=None, **others
-):
+    n_clusters: int,
+    architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+    hidden_layer_sizes: Sequence[int] | None = None,
+    image_shape: Sequence[int] | None = None,
+    **others: Any,
+) -> SphericalAutoencoder:
     """Make an autoencoder whose clusters are directions of its embedding.
 
     Parameters

@@ -1,6 +1,8 @@
 """An autoencoder that decodes a code together with its centroid, for PC-X."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ class ExemplarOutput(NamedTuple):
     module: nn.Module  # its centroids and sizes are buffers, which training moves
 
     @property
-    def code(self):
+    def code(self) -> torch.Tensor:
         """What is decoded: the embedding."""
         return self.embedding
 
@@ -80,12 +82,12 @@ class ExemplarAutoencoder(CentroidAutoencoder):
 
     def __init__(
         self,
-        n_clusters,
-        temperature,
-        integrate_centroids=True,
-        glorot=False,
-        **autoencoder,
-    ):
+        n_clusters: int,
+        temperature: float,
+        integrate_centroids: bool = True,
+        glorot: bool = False,
+        **autoencoder: Any,
+    ) -> None:
         super().__init__(n_clusters, trainable=False, **autoencoder)
         self.temperature = temperature
         self.register_buffer("sizes", torch.ones(n_clusters))
@@ -101,17 +103,19 @@ class ExemplarAutoencoder(CentroidAutoencoder):
             draw_glorot(self)
             nn.init.xavier_uniform_(self.centers)
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.centers, self.sizes)
 
-    def freeze_fusion(self, frozen=True):
+    def freeze_fusion(self, frozen: bool = True) -> None:
         """Train the centroid-integration unit with the rest, or not."""
         if self.fusion is not None:
             self.fusion.requires_grad_(not frozen)
 
     @torch.no_grad()
-    def place_centroids(self, centers, codes, sizes):
+    def place_centroids(
+        self, centers: torch.Tensor, codes: torch.Tensor, sizes: torch.Tensor
+    ) -> None:
         """Put the centroids into the code, and choose its unit.
 
         Weights and temperature mean something only for codes of a known scale: rows
@@ -132,7 +136,7 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         self.centers.mul_(self.code_scale)
         self.sizes.copy_(sizes)
 
-    def reseed(self, empty, codes):
+    def reseed(self, empty: torch.Tensor, codes: torch.Tensor) -> int:
         """Move empty centroids, ``(m,)``, to codes, ``(l, h)``, while there are any.
 
         Returns how many were moved.
@@ -142,22 +146,30 @@ class ExemplarAutoencoder(CentroidAutoencoder):
         self.sizes[empty] = self.sizes.mean()
         return len(codes)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row, in units of ``code_scale``."""
         return self.code_scale * super().encode(x)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, together with its nearest centroid."""
         return super().decode(self.integrate(embedding))
 
-    def relative_error(self, x, embedding, reduction="none", labels=None):
+    def relative_error(
+        self,
+        x: torch.Tensor,
+        embedding: torch.Tensor,
+        reduction: str = "none",
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Squared error of each value, in squared units of ``scale``, ``(n, d)``.
 
         ``labels``, ``(n,)``, are the clusters of the codes, by default the nearest.
         """
         return super().relative_error(x, self.integrate(embedding, labels), reduction)
 
-    def integrate(self, embedding, labels=None):
+    def integrate(
+        self, embedding: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """What the decoder sees of each code: h(z, μ) (Eq. 3), ``(n, h)``."""
         if self.fusion is not None:
             labels = self.nearest(embedding) if labels is None else labels
@@ -165,11 +177,11 @@ class ExemplarAutoencoder(CentroidAutoencoder):
             embedding = self.fusion(torch.cat([embedding, centers], dim=1))
         return embedding / self.code_scale
 
-    def assignment(self, embedding):
+    def assignment(self, embedding: torch.Tensor) -> torch.Tensor:
         """Soft assignment λ of each code (Eq. 2), ``(n, k)``."""
         return softmax_assignment(embedding, self.centers, self.temperature)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> ExemplarOutput:
         """Encode rows and assign them softly."""
         embedding = self.encode(x)
         return ExemplarOutput(embedding, self.assignment(embedding), self)

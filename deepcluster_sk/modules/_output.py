@@ -1,6 +1,12 @@
 """What a module returns for a batch."""
 
+from __future__ import annotations
+
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 class LazyOutput:
@@ -27,7 +33,7 @@ class LazyOutput:
     torch.Size([5, 2])
     """
 
-    def __init__(self, module, x):
+    def __init__(self, module: torch.nn.Module, x: torch.Tensor) -> None:
         self.module = module
         self.x = x
 
@@ -36,31 +42,31 @@ class LazyOutput:
         return self.module.encode_with_blocks(self.x)
 
     @property
-    def code(self):
+    def code(self) -> torch.Tensor:
         """What the encoder makes of each row, ``(n, c)``."""
         return self._encoded[0]
 
     @property
-    def blocks(self):
+    def blocks(self) -> list[torch.Tensor]:
         """Outputs of the encoder's blocks, a list of tensors ``(n, ...)``."""
         return self._encoded[1]
 
     @cached_property
-    def embedding(self):
+    def embedding(self) -> torch.Tensor:
         """Embedding of each row, ``(n, h)``."""
         return self.module.embed(self.code)
 
     @cached_property
-    def assignment(self):
+    def assignment(self) -> torch.Tensor:
         """Soft assignment of each row, ``(n, k)``."""
         return self.module.assign(self.embedding)
 
     @cached_property
-    def log_assignment(self):
+    def log_assignment(self) -> torch.Tensor:
         """Its logarithm, from a module with ``log_assign``, ``(n, k)``."""
         return self.module.log_assign(self.embedding)
 
     @cached_property
-    def reconstruction(self):
+    def reconstruction(self) -> torch.Tensor:
         """Reconstruction of each row, ``(n, d)``."""
         return self.module.decode(self.code)

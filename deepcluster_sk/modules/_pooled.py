@@ -1,12 +1,18 @@
 """Convolutional autoencoders with pooling, for discriminative clustering."""
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
 from deepcluster_sk.modules._autoencoders import Autoencoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def _block(n_in, n_out):
@@ -41,7 +47,13 @@ class PooledConvAutoencoder(Autoencoder):
     torch.Size([3, 64])
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        hidden_layer_sizes: Sequence[int],
+        image_shape: tuple[int, ...],
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         channels = [image_shape[0], *hidden_layer_sizes]
@@ -66,11 +78,11 @@ class PooledConvAutoencoder(Autoencoder):
         # On a CPU, a step takes half as long as with the channels outermost.
         self.to(memory_format=torch.channels_last)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.to_code(self.down(x.unflatten(-1, self.image_shape)).flatten(1))
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         image = self.from_code(embedding).unflatten(-1, self.code_shape)
         for side, layer in zip(self.sides, self.up, strict=True):
@@ -116,7 +128,13 @@ class FullyConvAutoencoder(Autoencoder):
     3262
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        hidden_layer_sizes: Sequence[int],
+        image_shape: Sequence[int],
+    ) -> None:
         super().__init__()
         if len(hidden_layer_sizes) != 2:
             raise ValueError(
@@ -147,11 +165,11 @@ class FullyConvAutoencoder(Autoencoder):
         )
         self.to(memory_format=torch.channels_last)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.down(x.unflatten(-1, self.image_shape)).flatten(1)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         image = embedding.unflatten(-1, self.code_shape)
         for side, layer in zip(self.sides, self.up, strict=True):

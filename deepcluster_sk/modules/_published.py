@@ -1,10 +1,18 @@
 """Networks of published subspace clustering, for which the code is a hidden layer."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from deepcluster_sk.modules._autoencoders import Autoencoder, MLPAutoencoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
 
 
 class RectifiedMLPAutoencoder(MLPAutoencoder):
@@ -26,11 +34,13 @@ class RectifiedMLPAutoencoder(MLPAutoencoder):
     True
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes):
+    def __init__(
+        self, n_features: int, latent_dim: int, hidden_layer_sizes: Sequence[int]
+    ) -> None:
         super().__init__(n_features, latent_dim, hidden_layer_sizes)
         self.stages = ()  # which know of no activation after the last
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row, not negative."""
         return super().encode(x).relu()
 
@@ -70,7 +80,14 @@ class FeatureMapAutoencoder(Autoencoder):
     torch.Size([5, 48])
     """
 
-    def __init__(self, n_features, latent_dim, channels, kernel_sizes, image_shape):
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int,
+        channels: Sequence[int],
+        kernel_sizes: Sequence[int],
+        image_shape: tuple[int, ...],
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         down, up = [], []
@@ -92,16 +109,16 @@ class FeatureMapAutoencoder(Autoencoder):
             )
         self.down, self.up = nn.Sequential(*down), nn.Sequential(*up[:-1])
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Feature maps of each row, flattened."""
         return self.down(x.unflatten(-1, self.image_shape)).flatten(1)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         return self.up(embedding.unflatten(-1, self.code_shape)).flatten(1)
 
 
-def n_map_values(channels, image_shape):
+def n_map_values(channels: Sequence[int], image_shape: tuple[int, ...]) -> int:
     """Width of the code of a :class:`FeatureMapAutoencoder`.
 
     Parameters

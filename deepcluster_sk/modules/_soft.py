@@ -1,5 +1,9 @@
 """Modules with soft assignments."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 import torch
 from torch import nn
 
@@ -15,6 +19,9 @@ from deepcluster_sk.modules._centroids import (
     reorder,
 )
 from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 class StudentTAutoencoder(CentroidAutoencoder):
@@ -38,19 +45,23 @@ class StudentTAutoencoder(CentroidAutoencoder):
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]], grad_fn=<...>)
     """
 
-    def __init__(self, n_clusters, trainable=True, **autoencoder):
+    def __init__(
+        self, n_clusters: int, trainable: bool = True, **autoencoder: Any
+    ) -> None:
         super().__init__(n_clusters, trainable, **autoencoder)
 
-    def assign(self, embedding):
+    def assign(self, embedding: torch.Tensor) -> torch.Tensor:
         """Soft assignment of each embedded row, ``(n, k)``."""
         return student_t_assignment(embedding, self.centers)
 
-    def log_assign(self, embedding):
+    def log_assign(self, embedding: torch.Tensor) -> torch.Tensor:
         """Logarithm of the soft assignment, ``(n, k)``."""
         return student_t_assignment(embedding, self.centers, log=True)
 
     @torch.no_grad()
-    def reseed_clusters(self, empty, embedding, assignment):
+    def reseed_clusters(
+        self, empty: torch.Tensor, embedding: torch.Tensor, assignment: torch.Tensor
+    ) -> None:
         """Move the centres of empty clusters to the rows of least certain labels.
 
         Parameters
@@ -100,20 +111,22 @@ class SoftKMeansAutoencoder(CentroidAutoencoder):
 class _SoftmaxHead:
     """What networks share whose assignment is a softmax of a linear layer, output."""
 
-    def assign(self, embedding):
+    def assign(self, embedding: torch.Tensor) -> torch.Tensor:
         """Soft assignment of each embedded row, ``(n, k)``."""
         return torch.softmax(self.output(embedding), dim=1)
 
-    def log_assign(self, embedding):
+    def log_assign(self, embedding: torch.Tensor) -> torch.Tensor:
         """Logarithm of the soft assignment, ``(n, k)``."""
         return torch.log_softmax(self.output(embedding), dim=1)
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.output.weight, self.output.bias)
 
     @torch.no_grad()
-    def reseed_clusters(self, empty, embedding, assignment):
+    def reseed_clusters(
+        self, empty: torch.Tensor, embedding: torch.Tensor, assignment: torch.Tensor
+    ) -> None:
         """Give each empty cluster half of the one that is then the largest.
 
         Parameters
@@ -130,7 +143,7 @@ class _SoftmaxHead:
             assignment = self.assign(embedding)
 
     @torch.no_grad()
-    def split_cluster(self, empty, embedding):
+    def split_cluster(self, empty: int, embedding: torch.Tensor) -> None:
         """Give an empty cluster half of another one.
 
         Its logit becomes that of the other plus ``(z - m) v``, with m the mean and
@@ -177,17 +190,19 @@ class SoftmaxAutoencoder(_SoftmaxHead, CentroidAutoencoder):
     tensor([0, 0, 1, 2])
     """
 
-    def __init__(self, n_clusters, **autoencoder):
+    def __init__(self, n_clusters: int, **autoencoder: Any) -> None:
         super().__init__(n_clusters, trainable=False, **autoencoder)
         self.output = nn.Linear(autoencoder["latent_dim"], n_clusters)
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         super().reorder_clusters(order)
         reorder(order, self.centers)
 
     @torch.no_grad()
-    def place_clusters(self, centers, embedding, labels):
+    def place_clusters(
+        self, centers: torch.Tensor, embedding: torch.Tensor, labels: torch.Tensor
+    ) -> None:
         """Assign as equally likely Gaussians with one spherical covariance do.
 
         Parameters
@@ -234,7 +249,9 @@ class DivergenceModule(_SoftmaxHead, StandardizedAutoencoder):
     (torch.Size([5, 8]), torch.Size([5, 3]))
     """
 
-    def __init__(self, n_clusters, n_features, latent_dim, **autoencoder):
+    def __init__(
+        self, n_clusters: int, n_features: int, latent_dim: int, **autoencoder: Any
+    ) -> None:
         super().__init__(
             build_block_autoencoder,
             n_features=n_features,
@@ -250,23 +267,23 @@ class DivergenceModule(_SoftmaxHead, StandardizedAutoencoder):
         )
         self.output = nn.Linear(latent_dim, n_clusters)
 
-    def embed(self, code):
+    def embed(self, code: torch.Tensor) -> torch.Tensor:
         """Hidden vector of each code, ``(n, latent_dim)``."""
         return self.hidden(code)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Hidden vector of each row, ``(n, latent_dim)``."""
         return self.embed(super().encode(x))
 
 
 def build_block_autoencoder(
-    n_features,
-    latent_dim,
-    architecture="mlp",
-    hidden_layer_sizes=None,
-    image_shape=None,
-    precision="float32",
-):
+    n_features: int,
+    latent_dim: int,
+    architecture: Literal["mlp", "conv"] | Callable[..., Any] = "mlp",
+    hidden_layer_sizes: Sequence[int] | None = None,
+    image_shape: Sequence[int] | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> torch.nn.Module:
     """Make the encoder of DDC and the decoder that mirrors it.
 
     Parameters

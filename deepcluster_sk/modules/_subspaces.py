@@ -1,5 +1,9 @@
 """An autoencoder whose clusters are subspaces of its code."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -34,28 +38,30 @@ class SubspaceAutoencoder(CentroidAutoencoder):
     tensor([[1., 1., 1.]])
     """
 
-    def __init__(self, n_clusters, normalize=True, **autoencoder):
+    def __init__(
+        self, n_clusters: int, normalize: bool = True, **autoencoder: Any
+    ) -> None:
         super().__init__(n_clusters, trainable=False, **autoencoder)
         self.normalize = normalize
         h = autoencoder["latent_dim"]
         # A projection has one shape, whatever the dimension of its subspace.
         self.register_buffer("projections", torch.zeros(n_clusters, h, h))
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.projections)
 
-    def expressed_codes(self, embedding):
+    def expressed_codes(self, embedding: torch.Tensor) -> Any:
         """Codes as they express one another, (n, h)."""
         return unit_norm(embedding) if self.normalize else embedding
 
-    def codes_of_expressed(self, expressed, embedding):
+    def codes_of_expressed(self, expressed: Any, embedding: torch.Tensor) -> Any:
         """Codes in the direction of expressed ones, as long as they were, (n, h)."""
         if not self.normalize:
             return expressed
         return embedding.norm(dim=-1, keepdim=True) * expressed
 
-    def residuals(self, embedding):
+    def residuals(self, embedding: torch.Tensor) -> torch.Tensor:
         """Squared distance of each expressed code to each subspace, (n, k)."""
         z = self.expressed_codes(embedding)
         inside = torch.einsum("nh,khg->nkg", z, self.projections)

@@ -1,9 +1,12 @@
 """k autoencoders as one batched computation, for the tensorized autoencoder."""
 
+from __future__ import annotations
+
 import copy
 import itertools
 import math
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import nn
@@ -14,6 +17,12 @@ from deepcluster_sk.modules._autoencoders import (
     build_autoencoder,
 )
 from deepcluster_sk.modules._centroids import reorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class StackedProjection(nn.Module):
@@ -39,31 +48,36 @@ class StackedProjection(nn.Module):
     torch.Size([3, 5, 2])
     """
 
-    def __init__(self, n_clusters, n_features, latent_dim):
+    def __init__(self, n_clusters: int, n_features: int, latent_dim: int) -> None:
         super().__init__()
         weight = torch.empty(n_clusters, n_features, latent_dim)
         nn.init.normal_(weight)
         self.weight = nn.Parameter(torch.linalg.qr(weight).Q.mT.contiguous())
 
-    def basis(self):
+    def basis(self) -> torch.Tensor:
         """Orthonormal rows U, ``(k, h, d)``."""
         gram = self.weight @ self.weight.mT  # (k, h, h)
         # _ex: a weight that has diverged shows as a NaN loss, not as a LinAlgError.
         factor = torch.linalg.cholesky_ex(gram).L
         return torch.linalg.solve_triangular(factor, self.weight, upper=False)
 
-    def encode(self, x):
-        """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
-        return x @ self.basis().mT
+    def prepare_export(self) -> None:
+        """Compute the basis once and for all, of a copy that is written to a file."""
+        basis = self.basis().detach()
+        self.basis = lambda: basis
 
-    def decode(self, embedding):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
+        return x @ self.basis().transpose(-2, -1)
+
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
         return embedding @ self.basis()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> AutoencoderOutput:
         """Code and reconstruction, with the basis computed once."""
         basis = self.basis()
-        embedding = x @ basis.mT
+        embedding = x @ basis.transpose(-2, -1)
         return AutoencoderOutput(embedding, embedding @ basis)
 
 
@@ -112,22 +126,24 @@ class StackedShallow(nn.Module):
     (True, torch.Size([3, 5, 4]))
     """
 
-    def __init__(self, n_clusters, n_features, latent_dim, rectified=False):
+    def __init__(
+        self, n_clusters: int, n_features: int, latent_dim: int, rectified: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = StackedLinear(n_clusters, n_features, latent_dim, bias=False)
         self.decoder = StackedLinear(n_clusters, latent_dim, n_features, bias=False)
         self.rectified = rectified
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
         embedding = self.encoder(x)
         return embedding.relu() if self.rectified else embedding
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
         return self.decoder(embedding)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> AutoencoderOutput:
         """Code and reconstruction."""
         embedding = self.encode(x)
         return AutoencoderOutput(embedding, self.decode(embedding))
@@ -159,21 +175,27 @@ class StackedMLP(nn.Module):
     torch.Size([3, 5, 4])
     """
 
-    def __init__(self, n_clusters, n_features, latent_dim, hidden_layer_sizes):
+    def __init__(
+        self,
+        n_clusters: int,
+        n_features: int,
+        latent_dim: int,
+        hidden_layer_sizes: Sequence[int],
+    ) -> None:
         super().__init__()
         sizes = [n_features, *hidden_layer_sizes, latent_dim]
         self.encoder = _stacked_perceptron(n_clusters, sizes)
         self.decoder = _stacked_perceptron(n_clusters, sizes[::-1])
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
         return self.encoder(x)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
         return self.decoder(embedding)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> AutoencoderOutput:
         """Code and reconstruction."""
         embedding = self.encode(x)
         return AutoencoderOutput(embedding, self.decode(embedding))
@@ -202,7 +224,7 @@ class StackedModule(nn.Module):
     torch.Size([3, 5, 2])
     """
 
-    def __init__(self, n_clusters, build):
+    def __init__(self, n_clusters: int, build: Callable[..., Any]) -> None:
         super().__init__()
         copies = [build() for _ in range(n_clusters)]
         if next(copies[0].buffers(), None) is not None:
@@ -219,10 +241,25 @@ class StackedModule(nn.Module):
         # In a tuple, so that its (unused) parameters are not registered here.
         self.skeleton = (copy.deepcopy(copies[0]).to("meta"),)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set the mode of the copies too, which are not registered as children."""
         self.skeleton[0].train(mode)
         return super().train(mode)
+
+    def prepare_export(self) -> None:
+        """Run copy by copy from now on: tracing does not know ``torch.vmap``."""
+        copies = []
+        for j in range(len(self.stacked[0])):
+            one = copy.deepcopy(self.skeleton[0]).to_empty(device="cpu")
+            values = [parameter.detach()[j] for parameter in self.stacked]
+            one.load_state_dict(dict(zip(self.names, values, strict=True)))
+            copies.append(one.requires_grad_(False))
+
+        def run(method, x):
+            return torch.stack([getattr(one, method)(x[j]) for j, one in each])
+
+        each = list(enumerate(copies))
+        self._run = run
 
     def _run(self, method, x):
         def one(parameters, x):
@@ -235,15 +272,15 @@ class StackedModule(nn.Module):
         }
         return torch.vmap(one, randomness="different")(named, x)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Codes ``(k, n, h)`` of inputs ``(k, n, d)``."""
         return self._run("encode", x)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstructions ``(k, n, d)`` of codes ``(k, n, h)``."""
         return self._run("decode", embedding)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> AutoencoderOutput:
         """Code and reconstruction."""
         embedding = self.encode(x)
         return AutoencoderOutput(embedding, self.decode(embedding))
@@ -287,13 +324,18 @@ class TensorizedOutput:
     torch.Size([5, 3])
     """
 
-    def __init__(self, embedding, reconstruction, code_penalty):
+    def __init__(
+        self,
+        embedding: torch.Tensor,
+        reconstruction: torch.Tensor,
+        code_penalty: float | torch.Tensor,
+    ) -> None:
         self.embedding = embedding
         self.reconstruction = reconstruction
         self.code_penalty = code_penalty
         self.cost = None
 
-    def cost_of(self, x):
+    def cost_of(self, x: torch.Tensor) -> torch.Tensor:
         """Cost of each row under each cluster (the bracket of Eq. 2), ``(n, k)``."""
         self.cost = tensorized_cost(
             self.embedding, self.reconstruction, x, self.code_penalty
@@ -327,8 +369,14 @@ class TensorizedModule(nn.Module):
     """
 
     def __init__(
-        self, n_clusters, n_features, latent_dim, stack, code_penalty, mixture=False
-    ):
+        self,
+        n_clusters: int,
+        n_features: int,
+        latent_dim: int,
+        stack: torch.nn.Module,
+        code_penalty: float,
+        mixture: bool = False,
+    ) -> None:
         super().__init__()
         self.stack = stack
         self.mixture = mixture
@@ -346,7 +394,7 @@ class TensorizedModule(nn.Module):
         self.register_buffer("shrinkage", torch.ones(n_clusters, latent_dim))
 
     @torch.no_grad()
-    def set_projections(self, centers, bases):
+    def set_projections(self, centers: NDArray[Any], bases: NDArray[Any]) -> None:
         """Give each cluster a centre and orthonormal directions, ``(k, h, d)``."""
         self.centers.copy_(torch.from_numpy(centers))
         k, h, d = bases.shape
@@ -357,7 +405,7 @@ class TensorizedModule(nn.Module):
         self.stack.weight.copy_(torch.from_numpy(bases.copy()))
 
     @torch.no_grad()
-    def set_shrinkage(self, variances, noise_variance):
+    def set_shrinkage(self, variances: NDArray[Any], noise_variance: float) -> None:
         """Decode for inputs with noise: the linear least squares of x from x + ε.
 
         With ``z = U (x + ε - C)`` and directions along which x varies independently,
@@ -373,7 +421,7 @@ class TensorizedModule(nn.Module):
         share = variances / (variances + noise_variance)
         self.shrinkage.copy_(torch.from_numpy(share))
 
-    def set_temperature(self, objective):
+    def set_temperature(self, objective: float) -> None:
         """Turn costs into probabilities by the noise that the objective tells.
 
         With one λ for all, costs over σ² are minus twice the logarithms of Gaussian
@@ -390,7 +438,9 @@ class TensorizedModule(nn.Module):
         self.temperature.fill_(max(2 * noise_variance, tiny))
 
     @torch.no_grad()
-    def set_density(self, code_penalty, noise_variance, constant):
+    def set_density(
+        self, code_penalty: NDArray[Any], noise_variance: float, constant: Any
+    ) -> None:
         """Make the cost of a row minus twice the logarithm of a Gaussian density.
 
         Parameters
@@ -411,12 +461,12 @@ class TensorizedModule(nn.Module):
         constant = torch.as_tensor(constant, dtype=torch.double)
         self.log_determinant.copy_(shape - (-penalty).log().sum(1) + constant)
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         of_clusters = self.centers, self.code_penalty, self.log_determinant
         reorder(order, *of_clusters, self.shrinkage, *self.stack.parameters())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> TensorizedOutput:
         """Codes ``(k, n, h)`` and reconstructions ``(k, n, d)`` by every cluster."""
         centers = self.centers.unsqueeze(1)  # (k, 1, d)
         embedding, residual = self.stack(x - centers)
@@ -429,26 +479,28 @@ class TensorizedModule(nn.Module):
         )
         return tensorized_cost(*units, self.code_penalty) + self.log_determinant
 
-    def costs(self, x):
+    def costs(self, x: torch.Tensor) -> torch.Tensor:
         """Cost of each row under each cluster, ``(n, k)``."""
         return self._costs(self(x), x)
 
-    def assign(self, x):
+    def assign(self, x: torch.Tensor) -> torch.Tensor:
         """Probability of each cluster for each row, ``(n, k)``."""
         costs = self.costs(x)
         return ((costs.amin(1, keepdim=True) - costs) / self.temperature).softmax(1)
 
-    def objective(self, x):
+    def objective(self, x: torch.Tensor) -> torch.Tensor:
         """Cost of each row under the best cluster, or under the mixture, ``(n,)``."""
         if not self.mixture:
             return self.choose(x)[1]
         return -2 * (-self.costs(x) / 2).logsumexp(1)
 
-    def choose(self, x):
+    def choose(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Chosen cluster and its cost, code and reconstruction for each row."""
         output = self(x)
         cost, label = self._costs(output, x).min(1)  # (n,)
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(x.shape[0], device=x.device)
         return (
             label,
             cost,
@@ -456,25 +508,25 @@ class TensorizedModule(nn.Module):
             output.reconstruction[label, rows],
         )
 
-    def denoise(self, x):
+    def denoise(self, x: torch.Tensor) -> NDArray[np.float32]:
         """Reconstruction of each row by its cluster, for inputs with noise."""
-        output, rows = self(x), torch.arange(len(x), device=x.device)
+        output, rows = self(x), torch.arange(x.shape[0], device=x.device)
         label = self._costs(output, x).argmin(1)
         shrunk = output.embedding * self.shrinkage[:, None]  # (k, n, h)
         return self.stack.decode(shrunk)[label, rows] + self.centers[label]
 
 
 def build_tensorized_autoencoder(
-    n_clusters,
-    n_features,
-    latent_dim,
-    architecture,
-    hidden_layer_sizes,
-    image_shape,
-    code_penalty,
-    code_layer="orthonormal",
-    mixture=False,
-):
+    n_clusters: int,
+    n_features: int,
+    latent_dim: int,
+    architecture: Literal["mlp", "conv"] | Callable[..., Any],
+    hidden_layer_sizes: Sequence[int] | None,
+    image_shape: Sequence[int] | None,
+    code_penalty: float,
+    code_layer: Literal["orthonormal", "linear", "relu"] = "orthonormal",
+    mixture: bool = False,
+) -> TensorizedModule:
     """Make k autoencoders: orthogonal projections where everything is linear.
 
     Parameters

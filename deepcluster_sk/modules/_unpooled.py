@@ -1,10 +1,16 @@
 """The convolutional autoencoder of the tensorized autoencoder's experiments."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from deepcluster_sk.modules._autoencoders import Autoencoder
+
+if TYPE_CHECKING:
+    import torch
 
 # Side of all filters. Without padding each layer takes one less than it from a side.
 KERNEL = 5
@@ -49,8 +55,14 @@ class UnpooledConvAutoencoder(Autoencoder):
     """
 
     def __init__(
-        self, n_features, latent_dim, image_shape, channels=(4, 8), width=400, maps=10
-    ):
+        self,
+        n_features: int,
+        latent_dim: int,
+        image_shape: tuple[int, ...],
+        channels: tuple[int, ...] = (4, 8),
+        width: int = 400,
+        maps: int = 10,
+    ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         n_channels, *size = self.image_shape
@@ -83,10 +95,10 @@ class UnpooledConvAutoencoder(Autoencoder):
             nn.Flatten(),
         )
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Code of each row."""
         return self.encoder(x.unflatten(-1, self.image_shape))
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each code, flattened to rows."""
         return self.decoder(embedding)

@@ -1,7 +1,10 @@
 """A variational autoencoder whose prior is a mixture of Gaussians."""
 
+from __future__ import annotations
+
 import math
 from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -45,17 +48,17 @@ class VariationalOutput(LazyOutput):
     """
 
     @cached_property
-    def log_variance(self):
+    def log_variance(self) -> Any:
         """Logarithm of the variances of each row's Gaussian, ``(n, h)``."""
         return self.module.log_variance(*self._encoded)
 
     @cached_property
-    def log_assignment(self):
+    def log_assignment(self) -> torch.Tensor:
         """Logarithm of the probability of each cluster, ``(n, k)``."""
         return self.module.log_assign(self.code, self.log_variance)
 
     @cached_property
-    def assignment(self):
+    def assignment(self) -> torch.Tensor:
         """Probability of each cluster, ``(n, k)``."""
         return self.log_assignment.exp()
 
@@ -86,7 +89,12 @@ class VariationalAutoencoder(CentroidAutoencoder):
     torch.Size([5])
     """
 
-    def __init__(self, n_clusters, likelihood="gaussian", **autoencoder):
+    def __init__(
+        self,
+        n_clusters: int,
+        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        **autoencoder: Any,
+    ) -> None:
         super().__init__(n_clusters, trainable=True, **autoencoder)
         self.likelihood = likelihood
         width = autoencoder["latent_dim"]
@@ -105,36 +113,38 @@ class VariationalAutoencoder(CentroidAutoencoder):
         """What the log-variances are computed from; the last block is the code."""
         return (blocks[-2] if len(blocks) > 1 else code).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> Any:
         """Gaussian, assignment and reconstruction of each row, on demand."""
         return VariationalOutput(self, x)
 
-    def reorder_clusters(self, order):
+    def reorder_clusters(self, order: torch.Tensor) -> None:
         """Number the clusters anew: j becomes what ``order[j]`` was."""
         reorder(order, self.centers, self.center_log_variances, self.log_weights)
 
-    def log_variance(self, code, blocks):
+    def log_variance(self, code: torch.Tensor, blocks: Any) -> Any:
         """Logarithm of the variances of each row's Gaussian, ``(n, h)``."""
         return self.spread(self._hidden(code, blocks))
 
-    def divergence(self, mean, log_variance):
+    def divergence(self, mean: Any, log_variance: Any) -> Any:
         """Divergence of each row's Gaussian from each cluster's, ``(n, k)``."""
         return gaussian_divergence(
             mean, log_variance, self.centers, self.center_log_variances
         )
 
-    def log_assign(self, mean, log_variance):
+    def log_assign(self, mean: Any, log_variance: Any) -> torch.Tensor:
         """Logarithm of the probability of each cluster, ``(n, k)``."""
         divergence = self.divergence(mean, log_variance)
         return mixture_assignment(divergence, self.log_weights, log=True)
 
-    def decode(self, embedding):
+    def decode(self, embedding: torch.Tensor) -> torch.Tensor:
         """Mean of the data given each code."""
         if self.likelihood == "bernoulli":
             return self.autoencoder.decode(embedding).sigmoid()
         return super().decode(embedding)
 
-    def relative_error(self, x, embedding, reduction="none"):
+    def relative_error(
+        self, x: torch.Tensor, embedding: torch.Tensor, reduction: str = "none"
+    ) -> torch.Tensor:
         """Squared error of each value, in squared units of ``scale``, ``(n, d)``."""
         if self.likelihood == "bernoulli":
             error = self.decode(embedding) - x
@@ -142,11 +152,11 @@ class VariationalAutoencoder(CentroidAutoencoder):
             return error.mean() if reduction == "mean" else error
         return super().relative_error(x, embedding, reduction)
 
-    def noise_variance(self):
+    def noise_variance(self) -> Any:
         """Variance of the noise of a Gaussian likelihood, in squared units of X."""
         return self.log_noise.exp() * self.scale.square()
 
-    def log_likelihood(self, x, code):
+    def log_likelihood(self, x: torch.Tensor, code: torch.Tensor) -> Any:
         """Logarithm of the density, or probability, of rows given codes, ``(n,)``."""
         if self.likelihood == "bernoulli":
             logits = self.autoencoder.decode(code)
@@ -156,7 +166,7 @@ class VariationalAutoencoder(CentroidAutoencoder):
         log_variance = self.log_noise + 2 * self.scale.log() + LOG_2_PI
         return -(squared + x.shape[1] * log_variance) / 2
 
-    def evidence_bound(self, x):
+    def evidence_bound(self, x: torch.Tensor) -> Any:
         """Lower bound of the log-likelihood of each row, ``(n,)``, the same every time.
 
         The mean of the reconstruction term over a row's Gaussian is that over 2h points
@@ -177,7 +187,13 @@ class VariationalAutoencoder(CentroidAutoencoder):
         return likelihood + joint.logsumexp(1)
 
     @torch.no_grad()
-    def start(self, code, labels, centers, error):
+    def start(
+        self,
+        code: torch.Tensor,
+        labels: torch.Tensor,
+        centers: torch.Tensor,
+        error: torch.Tensor,
+    ) -> None:
         """Let the mixture be that of clusters in the code, and rows' Gaussians narrow.
 
         Parameters
@@ -206,7 +222,7 @@ class VariationalAutoencoder(CentroidAutoencoder):
         self.spread.bias.copy_((POSTERIOR_SHARE * pooled).log())
 
     @torch.no_grad()
-    def reseed(self, empty, codes):
+    def reseed(self, empty: torch.Tensor, codes: torch.Tensor) -> None:
         """Put empty clusters, ``(m,)``, to codes, ``(m, h)``, as an average cluster."""
         self.centers[empty] = codes
         self.center_log_variances[empty] = self.center_log_variances.mean(0)

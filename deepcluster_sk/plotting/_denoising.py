@@ -1,6 +1,9 @@
 """Clean, noisy and denoised samples."""
 
+from __future__ import annotations
+
 from numbers import Integral, Number
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -15,6 +18,11 @@ from deepcluster_sk.plotting._common import (
     pyplot,
     scatter_groups,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
 
 
 class DenoisingDisplay:
@@ -74,14 +82,14 @@ class DenoisingDisplay:
 
     def __init__(
         self,
-        clean,
-        noisy,
-        denoised,
-        image_shape=None,
-        labels=None,
+        clean: ArrayLike,
+        noisy: ArrayLike,
+        denoised: ArrayLike,
+        image_shape: tuple[int, ...] | None = None,
+        labels: ArrayLike | None = None,
         *,
-        feature_names=None,
-    ):
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         self.clean = clean
         self.noisy = noisy
         self.denoised = denoised
@@ -92,18 +100,18 @@ class DenoisingDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y=None,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        noise_std=0.1,
-        n_images=10,
-        image_shape=None,
-        random_state=None,
-        fig=None,
-        axes=None,
-        **kwargs,
-    ):
+        noise_std: float = 0.1,
+        n_images: int = 10,
+        image_shape: tuple[int, ...] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        fig: Any = None,
+        axes: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Add Gaussian noise to `X` and draw how a fitted estimator removes it.
 
         Parameters
@@ -192,7 +200,14 @@ class DenoisingDisplay:
         )
         return display.plot(fig=fig, axes=axes, n_images=n_images, **kwargs)
 
-    def plot(self, fig=None, axes=None, *, n_images=10, **kwargs):
+    def plot(
+        self,
+        fig: Any = None,
+        axes: ArrayLike | None = None,
+        *,
+        n_images: int = 10,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the clean, noisy and denoised samples.
 
         Parameters

@@ -1,5 +1,9 @@
 """Scatter plot of an embedding."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
 import numpy as np
 
 from deepcluster_sk.plotting._common import (
@@ -13,6 +17,11 @@ from deepcluster_sk.plotting._common import (
     pyplot,
     scatter_groups,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
 
 
 def _n_features(estimator):
@@ -88,8 +97,14 @@ class EmbeddingDisplay:
     """
 
     def __init__(
-        self, embedding, labels, centers=None, *, label_name="cluster", axis_names=None
-    ):
+        self,
+        embedding: ArrayLike,
+        labels: ArrayLike,
+        centers: ArrayLike | None = None,
+        *,
+        label_name: str = "cluster",
+        axis_names: Sequence[str] | None = None,
+    ) -> None:
         self.embedding = embedding
         self.labels = labels
         self.centers = centers
@@ -99,16 +114,16 @@ class EmbeddingDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y=None,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        space="auto",
-        label_name=None,
-        ax=None,
-        legend=None,
-        **kwargs,
-    ):
+        space: Literal["auto", "embedding", "data"] = "auto",
+        label_name: str | None = None,
+        ax: Any = None,
+        legend: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the embedding that a fitted estimator gives to `X`.
 
         Parameters
@@ -201,7 +216,9 @@ class EmbeddingDisplay:
         )
         return display.plot(ax=ax, legend=legend, **kwargs)
 
-    def plot(self, ax=None, *, legend=None, **kwargs):
+    def plot(
+        self, ax: Any = None, *, legend: bool | None = None, **kwargs: Any
+    ) -> Self:
         """Draw the embedding.
 
         Parameters

@@ -1,9 +1,16 @@
 """The display of what clusters are: decoded centroids."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["ExemplarDisplay"]
 
@@ -66,13 +73,13 @@ class ExemplarDisplay:
 
     def __init__(
         self,
-        exemplars,
+        exemplars: ArrayLike,
         *,
-        image_shape=None,
-        counts=None,
-        feature_names=None,
-        clusters=None,
-    ):
+        image_shape: tuple[int, ...] | None = None,
+        counts: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        clusters: ArrayLike | None = None,
+    ) -> None:
         self.exemplars = exemplars
         self.image_shape = image_shape
         self.counts = counts
@@ -81,8 +88,14 @@ class ExemplarDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X=None, *, image_shape=None, axes=None, **kwargs
-    ):
+        cls,
+        estimator: object,
+        X: ArrayLike | None = None,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        axes: Any | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Show the exemplars of a fitted estimator.
 
         Parameters
@@ -145,7 +158,7 @@ class ExemplarDisplay:
         )
         return display.plot(axes=axes, **kwargs)
 
-    def plot(self, axes=None, **kwargs):
+    def plot(self, axes: Any | None = None, **kwargs: Any) -> Self:
         """Draw the exemplars.
 
         Parameters

@@ -1,6 +1,9 @@
 """Loss terms by epoch."""
 
+from __future__ import annotations
+
 from numbers import Number
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -63,11 +66,19 @@ class LossDisplay:
     ['clustering', 'loss']
     """
 
-    def __init__(self, history):
+    def __init__(self, history: list[dict[str, Any]]) -> None:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, terms=None, yscale="auto", **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        ax: Any = None,
+        terms: list[str] | None = None,
+        yscale: Literal["auto", "linear", "log", "symlog"] = "auto",
+        **kwargs: Any,
+    ) -> Self:
         """Draw the training history of a fitted estimator.
 
         Parameters
@@ -107,7 +118,14 @@ class LossDisplay:
             )
         return cls(history).plot(ax=ax, terms=terms, yscale=yscale, **kwargs)
 
-    def plot(self, ax=None, *, terms=None, yscale="auto", **kwargs):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        terms: list[str] | None = None,
+        yscale: Literal["auto", "linear", "log", "symlog"] = "auto",
+        **kwargs: Any,
+    ) -> Self:
         """Draw the losses.
 
         Parameters

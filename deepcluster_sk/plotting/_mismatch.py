@@ -1,10 +1,17 @@
 """Performance against auxiliary loss, with the regression between them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk.plotting._common import COLORS, new_axes, pyplot
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class ObjectiveMismatchDisplay:
@@ -73,13 +80,13 @@ class ObjectiveMismatchDisplay:
 
     def __init__(
         self,
-        auxiliary_loss,
-        performance,
-        result,
+        auxiliary_loss: ArrayLike,
+        performance: ArrayLike,
+        result: object,
         *,
-        auxiliary_name="auxiliary loss",
-        performance_name="performance",
-    ):
+        auxiliary_name: str = "auxiliary loss",
+        performance_name: str = "performance",
+    ) -> None:
         self.auxiliary_loss = auxiliary_loss
         self.performance = performance
         self.result = result
@@ -89,16 +96,16 @@ class ObjectiveMismatchDisplay:
     @classmethod
     def from_values(
         cls,
-        auxiliary_loss,
-        performance,
-        degree=2,
+        auxiliary_loss: ArrayLike,
+        performance: ArrayLike,
+        degree: int = 2,
         *,
-        auxiliary_name="auxiliary loss",
-        performance_name="performance",
-        ax=None,
-        colorbar=True,
-        **kwargs,
-    ):
+        auxiliary_name: str = "auxiliary loss",
+        performance_name: str = "performance",
+        ax: Any = None,
+        colorbar: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Fit the regression of the performance on the auxiliary loss and draw it.
 
         Parameters
@@ -148,17 +155,17 @@ class ObjectiveMismatchDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        performance,
-        degree=2,
+        estimator: Any,
+        performance: str | ArrayLike,
+        degree: int = 2,
         *,
-        term="reconstruction",
-        phase=None,
-        performance_name=None,
-        ax=None,
-        colorbar=True,
-        **kwargs,
-    ):
+        term: str = "reconstruction",
+        phase: str | None = None,
+        performance_name: str | None = None,
+        ax: Any = None,
+        colorbar: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Take the auxiliary loss of each epoch from a fitted estimator, and draw it.
 
         Parameters
@@ -250,7 +257,7 @@ class ObjectiveMismatchDisplay:
             **kwargs,
         )
 
-    def plot(self, ax=None, *, colorbar=True, **kwargs):
+    def plot(self, ax: Any = None, *, colorbar: bool = True, **kwargs: Any) -> Self:
         """Draw the checkpoints and the regression.
 
         Parameters

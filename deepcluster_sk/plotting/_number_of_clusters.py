@@ -1,9 +1,16 @@
 """Criteria for the number of clusters."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk.plotting._common import COLORS, outside_legend, pyplot
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _TITLES = {
     "calinski_harabasz": "Calinski-Harabasz",
@@ -63,12 +70,19 @@ class NumberOfClustersDisplay:
     ['stability']
     """
 
-    def __init__(self, results, n_clusters=None):
+    def __init__(self, results: dict[str, Any], n_clusters: int | None = None) -> None:
         self.results = results
         self.n_clusters = n_clusters
 
     @classmethod
-    def from_estimator(cls, estimator, *, criteria=None, axes=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        criteria: list[str] | None = None,
+        axes: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the results of a fitted search.
 
         Parameters
@@ -106,7 +120,13 @@ class NumberOfClustersDisplay:
         display = cls(estimator.cv_results_, estimator.n_clusters_)
         return display.plot(criteria=criteria, axes=axes, **kwargs)
 
-    def plot(self, *, criteria=None, axes=None, **kwargs):
+    def plot(
+        self,
+        *,
+        criteria: list[str] | None = None,
+        axes: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the criteria.
 
         Parameters

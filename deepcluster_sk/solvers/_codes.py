@@ -1,5 +1,9 @@
 r"""Codes given a dictionary: the Z steps of dictionary and transform learning."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from scipy import linalg, sparse
 from scipy.optimize import nnls
@@ -7,8 +11,13 @@ from sklearn.utils import check_array
 
 from ._validation import check_matrix, check_scalar
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
-def kmeans_code(X, D, labels, weight):
+
+def kmeans_code(
+    X: ArrayLike, D: ArrayLike, labels: ArrayLike, weight: float
+) -> NDArray[Any]:
     r"""Code samples on a dictionary, drawn to the mean code of their cluster.
 
     Minimises over Z of shape (n, h)
@@ -81,7 +90,9 @@ def kmeans_code(X, D, labels, weight):
     return coded_means[cluster] + spread
 
 
-def sylvester_code(X, D, C, weight):
+def sylvester_code(
+    X: ArrayLike, D: ArrayLike, C: ArrayLike, weight: float
+) -> NDArray[Any]:
     r"""Code samples on a dictionary under a given self-expression.
 
     Minimises over Z of shape (n, h)
@@ -131,7 +142,9 @@ def sylvester_code(X, D, C, weight):
     return _shifted_solve(C, weight, s**2, X @ Vt.T * s) @ U.T
 
 
-def subspace_code(X, T, C, weight):
+def subspace_code(
+    X: ArrayLike, T: ArrayLike, C: ArrayLike, weight: float
+) -> NDArray[Any]:
     r"""Code samples by a transform under a given self-expression.
 
     Minimises over Z of shape (n, h)
@@ -177,7 +190,14 @@ def subspace_code(X, T, C, weight):
     return _shifted_solve(C, weight, np.ones(T.shape[0]), X @ T.T)
 
 
-def nonnegative_code(X, D, *, target=None, weight=0.0, max_iter=30):
+def nonnegative_code(
+    X: ArrayLike,
+    D: ArrayLike,
+    *,
+    target: ArrayLike | None = None,
+    weight: float = 0.0,
+    max_iter: int = 30,
+) -> NDArray[Any]:
     r"""Code samples by non-negative least squares, all rows together.
 
     Minimises over :math:`Z \ge 0` of shape (n, h)

@@ -1,12 +1,19 @@
 r"""Dictionary updates on the unit sphere."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from sklearn.utils.extmath import row_norms
 
 from ._validation import check_matrix, check_scalar
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
-def normalize_atoms(D, Z):
+
+def normalize_atoms(D: ArrayLike, Z: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     """Move the scale of the atoms into the codes.
 
     Parameters
@@ -44,7 +51,15 @@ def normalize_atoms(D, Z):
     return D / norms[:, np.newaxis], Z * np.where(zero, 0.0, norms * peak)
 
 
-def dictionary_update(X, Z, D, *, right=None, max_iter=1, tol=1e-10):
+def dictionary_update(
+    X: ArrayLike,
+    Z: ArrayLike,
+    D: ArrayLike,
+    *,
+    right: ArrayLike | None = None,
+    max_iter: int = 1,
+    tol: float = 1e-10,
+) -> NDArray[Any]:
     r"""Lower the reconstruction error over dictionaries of unit-norm atoms.
 
     Sweeps of exact block coordinate descent over the atoms on

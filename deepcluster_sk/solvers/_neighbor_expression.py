@@ -1,15 +1,22 @@
 r"""Self-expression of a sample by its nearest neighbours, as in locally linear maps."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from scipy import sparse
 
 from ._validation import check_matrix, check_scalar
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 # Differences that are held at once, in numbers.
 BLOCK_NUMBERS = 2**22
 
 
-def neighbor_expression(Z, neighbors, alpha):
+def neighbor_expression(Z: ArrayLike, neighbors: ArrayLike, alpha: float) -> Any:
     r"""Express every sample by its neighbours, with coefficients that add up to 1.
 
     Minimises over C of shape (n, n), row i being zero but for the neighbours of i,

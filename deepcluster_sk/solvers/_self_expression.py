@@ -1,5 +1,9 @@
 r"""Self-expression of a sample by the others, under four penalties."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
@@ -9,19 +13,22 @@ from deepcluster_sk.exceptions import warn
 from ._sparse_expression import sparse_rows
 from ._validation import check_matrix, check_scalar
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
 _PENALTIES = ("l1", "elasticnet", "nuclear", "l2")
 
 
 def self_expression(
-    Z,
-    alpha,
-    penalty="l1",
+    Z: ArrayLike,
+    alpha: float,
+    penalty: Literal["l1", "elasticnet", "nuclear", "l2"] = "l1",
     *,
-    l1_ratio=0.9,
-    tol=1e-4,
-    max_dense_gb=4.0,
-    verbose=0,
-):
+    l1_ratio: float = 0.9,
+    tol: float = 1e-4,
+    max_dense_gb: float = 4.0,
+    verbose: int = 0,
+) -> NDArray[Any]:
     r"""Express every sample by the others.
 
     Minimises over C of shape (n, n) with zero diagonal

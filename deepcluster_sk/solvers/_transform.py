@@ -1,5 +1,9 @@
 r"""The transform update of transform learning, for any shape of transform."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
@@ -7,12 +11,17 @@ from deepcluster_sk.exceptions import warn
 
 from ._validation import check_matrix, check_scalar
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
 # Relative gradient at which the iteration for wide transforms stops; the
 # promise is 1e-6, and the last Newton step usually overshoots by far.
 _GRADIENT_TOL = 1e-9
 
 
-def transform_objective(X, Z, T, alpha):
+def transform_objective(
+    X: ArrayLike, Z: ArrayLike, T: ArrayLike, alpha: float
+) -> float:
     r"""Evaluate the transform-learning objective of one layer.
 
     Parameters
@@ -54,7 +63,7 @@ def transform_objective(X, Z, T, alpha):
     return float(fit + alpha * (np.sum(T**2) - np.sum(np.log(singular))))
 
 
-def transform_update(X, Z, alpha):
+def transform_update(X: ArrayLike, Z: ArrayLike, alpha: float) -> NDArray[Any]:
     r"""Return the transform that best maps X to Z.
 
     Minimises over T of shape (h, d)
