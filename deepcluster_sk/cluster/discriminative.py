@@ -94,8 +94,8 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ``architecture(n_features, latent_dim)`` and must return a module with
         ``encode`` and ``decode`` on rows.
     image_shape : tuple of int (C, H, W) or None, default=None
-        How to read a row of X as an image; needed by ``architecture="conv"`` and
-        "fully-conv".
+        How to read a row of X as an image; needed by ``architecture="conv"``. The
+        architecture "fully-conv" needs it, too.
     augmentation : callable or None, default=None
         Changes rows at random in training, in ways that leave what they show:
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
