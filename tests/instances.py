@@ -229,6 +229,17 @@ NEARLY_DEFAULT = {
     "TensorizedAutoencoder()": DEFAULT["TensorizedAutoencoder()"],
 }
 
+# The first of each class, and those with a solver of their own; what the others have of
+# their own is a setting.
+ONE_OF_EACH = {type(e): name for name, e in reversed(SMALL.items())}.values()
+OWN_SOLVERS = (
+    "TensorizedAutoencoder-posterior",
+    "TensorizedAutoencoder-linear-gradient",
+    "DeepDictionaryClustering-subspace",
+)
+CHECKED = {name: SMALL[name] for name in SMALL if name in {*ONE_OF_EACH, *OWN_SOLVERS}}
+VARIANTS = {name: e for name, e in SMALL.items() if name not in CHECKED}
+
 CLUSTERERS = {name: e for name, e in SMALL.items() if hasattr(e, "n_clusters")}
 
 

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from instances import (
+    CHECKED,
     CLUSTERERS,
     DEFAULT,
     GRADIENT,
     NEARLY_DEFAULT,
     SMALL,
+    VARIANTS,
     trains_by_gradient,
 )
 from numpy.testing import assert_allclose
@@ -64,9 +66,16 @@ def public_estimators():
     return {c for c in found if inspect.isclass(c) and issubclass(c, BaseEstimator)}
 
 
-@parametrize_with_checks([*SMALL.values(), *NEARLY_DEFAULT.values()])
+@parametrize_with_checks([*CHECKED.values(), *NEARLY_DEFAULT.values()])
 @pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
 def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.nightly
+@parametrize_with_checks(list(VARIANTS.values()))
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.ClusterCollapseWarning")
+def test_check_estimator_with_other_settings(estimator, check):
     check(estimator)
 
 
