@@ -200,6 +200,7 @@ def judged(load, method, k, seed):
     """Criteria of a clustering, and its NMI."""
     X, y = load()
     model = make(method, k, seed)
+    again = clone(model)  # without the callback, which cannot be cloned
     spy = Checkpoints(getattr(model, "_assign", None), y, seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -211,9 +212,6 @@ def judged(load, method, k, seed):
             found[f"{name}, X"] = get_scorer(name)(model, X)
             found[f"{name}, code"] = get_scorer(name, space="embedding")(model, X)
         found["evidence"] = get_scorer("evidence")(model, X)
-        again = clone(model)
-        if "callbacks" in again.get_params():
-            again.set_params(callbacks=None)
         found["stability"] = stability_score(again, X, n_splits=1, random_state=seed)
         found["objective"] = float(-getattr(model, "objective_", np.nan))
         if spy.seconds:

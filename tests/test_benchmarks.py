@@ -583,6 +583,13 @@ def test_numbers_that_are_found_are_counted_by_how_far_off_they_are():
     assert "| iris | k-means | stability |" in selection.sets_table(records)
 
 
+def test_fits_are_judged_without_labels_and_by_their_nmi(blobs):
+    found = selection.judged(lambda: blobs, "DCN", 3, 0)
+    assert found["nmi"] == 1
+    assert {"stability", "evidence", "objective"} <= set(found)
+    assert {"silhouette, X", "neighbors, code"} <= set(found)
+
+
 def test_criteria_are_correlated_with_nmi_over_methods():
     records = [
         judged(name, seed, nmi=i / 6, stability=i / 6 + seed, objective=-i)
