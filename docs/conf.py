@@ -110,7 +110,8 @@ autodoc_default_options["exclude-members"] = ", ".join(
 
 def escape_trailing_underscores(app, what, name, obj, options, lines):
     """Keep "shape (n_features_in_,)" from being read as a hyperlink."""
-    lines[:] = [line.replace("_in_,)", r"_in\_,)") for line in lines]
+    for found, kept in (("_in_,)", r"_in\_,)"), ("_dim_)", r"_dim\_)")):
+        lines[:] = [line.replace(found, kept) for line in lines]
 
 
 def write_results(app):

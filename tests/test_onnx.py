@@ -12,6 +12,7 @@ from deepcluster_sk import (
     DDC,
     DEC,
     DEPICT,
+    DKM,
     IDEC,
     PCX,
     Autoencoder,
@@ -20,6 +21,7 @@ from deepcluster_sk import (
     DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
+    VaDE,
 )
 from deepcluster_sk.building import BaseDeepEstimator
 
@@ -38,7 +40,17 @@ CONVOLUTIONAL = [
     Autoencoder(latent_dim=3, **CONV),
     *(
         method(3, latent_dim=3, pretrain_epochs=2, **CONV)
-        for method in (DCN, DEC, DEPICT, DynAE, IDEC, PCX, DiscriminativeClustering)
+        for method in (
+            DCN,
+            DEC,
+            DEPICT,
+            DKM,
+            DynAE,
+            IDEC,
+            PCX,
+            DiscriminativeClustering,
+            VaDE,
+        )
     ),
     DDC(3, latent_dim=8, **CONV),
     DeepSubspaceClustering(3, latent_dim=3, pretrain_epochs=2, **CONV),

@@ -15,6 +15,7 @@ from deepcluster_sk import (
     DDC,
     DEC,
     DEPICT,
+    DKM,
     IDEC,
     PCX,
     Autoencoder,
@@ -26,6 +27,7 @@ from deepcluster_sk import (
     DynAE,
     SparseSubspaceClustering,
     TensorizedAutoencoder,
+    VaDE,
     load,
 )
 from deepcluster_sk.augmentation import RandomAffine
@@ -97,6 +99,8 @@ assert_type(DDC(3, companion="tensor").fit(X).predict_proba(X), Values)
 
 assert_type(DEPICT(3).fit(X).predict_proba(X), Values)
 assert_type(DynAE(3).fit_predict(X), Labels)
+assert_type(VaDE(3).fit(X).predict_proba(X), Values)
+assert_type(DKM(3).fit_predict(X), Labels)
 
 pcx = PCX(3, imbalanced=True, n_init=2)
 assert_type(pcx.fit(X), PCX)

@@ -103,7 +103,7 @@ class SoftKMeansAutoencoder(CentroidAutoencoder):
         super().__init__(n_clusters, trainable=True, **autoencoder)
         self.register_buffer("alpha", torch.ones(()))
 
-    def assign(self, embedding):
+    def assign(self, embedding: torch.Tensor) -> torch.Tensor:
         """Soft assignment of each embedded row, ``(n, k)``."""
         return softmax_assignment(embedding, self.centers, self.alpha)
 
