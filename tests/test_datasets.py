@@ -2,15 +2,24 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import Bunch
 
 from deepcluster_sk.datasets import (
+    _fetched,
     _images,
     _toy,
+    fetch_cifar10,
+    fetch_fashion_mnist,
+    fetch_har,
     fetch_mnist,
+    fetch_reuters10k,
+    fetch_usps,
     load_coil20,
+    load_image_folder,
     load_mnist_test,
     load_penguins,
     make_lines_3d,
@@ -258,3 +267,103 @@ def test_fetch_mnist_converts_what_openml_serves(monkeypatch, tmp_path):
     X, y = fetch_mnist(return_X_y=True)
     np.testing.assert_array_equal(X, digits.data)
     np.testing.assert_array_equal(y, digits.target)
+
+
+def openml(monkeypatch, width, low=0, high=255):
+    """In the place of OpenML: two rows, of classes "2" and "10"."""
+    asked = {}
+
+    def fake(name, **kwargs):
+        asked.update(name=name, **kwargs)
+        data = np.linspace(low, high, 2 * width).reshape(2, width)
+        return Bunch(data=data, target=np.array(["10", "2"]), DESCR=name)
+
+    monkeypatch.setattr(_fetched, "fetch_openml", fake)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("fetch", "name", "shape", "dtype", "low", "high"),
+    [
+        (fetch_fashion_mnist, "Fashion-MNIST", (1, 28, 28), np.uint8, 0, 255),
+        (fetch_usps, "USPS", (1, 16, 16), np.float32, -1, 1),
+        (fetch_cifar10, "CIFAR_10", (3, 32, 32), np.uint8, 0, 255),
+    ],
+)
+def test_fetched_images(fetch, name, shape, dtype, low, high, monkeypatch, tmp_path):
+    asked = openml(monkeypatch, np.prod(shape), low, high)
+    found = fetch(tmp_path)
+    assert asked["name"] == name and asked["data_home"] == tmp_path
+    assert found.data.dtype == dtype and found.image_shape == shape
+    assert found.data.min() == 0 and found.data.max() == (1 if low else 255)
+    assert found.images.shape == (2, *(shape[1:] if shape[0] == 1 else shape))
+    assert found.target.tolist() == [1, 0]
+    X, y = fetch(return_X_y=True)
+    np.testing.assert_array_equal(X, found.data)
+    np.testing.assert_array_equal(y, found.target)
+
+
+def test_fetch_har(monkeypatch):
+    assert openml(monkeypatch, 561, -1, 1) == {}
+    X, y = fetch_har(return_X_y=True)
+    assert X.shape == (2, 561) and X.dtype == np.float32 and y.tolist() == [1, 0]
+
+
+def test_fetch_reuters10k_keeps_single_topics_and_frequent_words(monkeypatch):
+    names = np.array(["C11", "CCAT", "ECAT", "GCAT", "MCAT"])
+    topics = np.array(
+        [[1, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
+    )
+    words = np.array([[1.0, 0, 2], [3, 0, 4], [5, 6, 7], [8, 0, 0]])
+    raw = Bunch(
+        data=csr_array(words), target=csr_array(topics), target_names=names, DESCR=""
+    )
+    monkeypatch.setattr(_fetched, "fetch_rcv1", lambda data_home: raw)
+    monkeypatch.setattr(_fetched, "N_WORDS", 2)
+    found = fetch_reuters10k(random_state=1)
+    order = np.argsort(found.target)
+    np.testing.assert_array_equal(
+        found.data.toarray()[order], words[np.ix_([0, 1, 3], [0, 2])]
+    )
+    assert found.target[order].tolist() == [0, 2, 3]
+    assert found.target_names == ("CCAT", "ECAT", "GCAT", "MCAT")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two objects in colour, one of them twice, named as those of COIL-100."""
+    for name, color in (("obj2__0", 20), ("obj10__0", 100), ("obj10__5", 110)):
+        Image.new("RGB", (4, 6), (color, 0, 0)).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_a_folder_of_images(pictures):
+    found = load_image_folder(pictures, label_pattern=r"obj(\d+)__")
+    assert found.filenames == ["obj10__0.png", "obj10__5.png", "obj2__0.png"]
+    assert found.image_shape == (3, 6, 4) and found.images.shape == (3, 3, 6, 4)
+    assert found.data.dtype == np.uint8 and found.data[0, 0] == 100
+    assert found.target.tolist() == [1, 1, 0] and found.target_names == ["2", "10"]
+    gray = load_image_folder(pictures, gray=True, size=(3, 2))
+    assert gray.image_shape == (1, 3, 2) and gray.images.shape == (3, 3, 2)
+    assert gray.target.tolist() == [0, 0, 0]
+    X, y = load_image_folder(pictures, return_X_y=True)
+    assert X.shape == (3, 72) and y.shape == (3,)
+
+
+def test_a_folder_of_images_is_refused_in_words(pictures):
+    with pytest.raises(FileNotFoundError, match="No folder"):
+        load_image_folder(pictures / "none")
+    with pytest.raises(ValueError, match="must have a group and fit every name"):
+        load_image_folder(pictures, label_pattern="cat(.)")
+    Image.new("L", (4, 6)).save(pictures / "grey.png")
+    with pytest.raises(ValueError, match="pass gray=True"):
+        load_image_folder(pictures)
+    Image.new("L", (9, 9)).save(pictures / "grey.png")
+    with pytest.raises(ValueError, match=r"pass size=\(H, W\)"):
+        load_image_folder(pictures, gray=True)
+    (pictures / "grey.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="Cannot read"):
+        load_image_folder(pictures)
+    (pictures / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="No image in"):
+        load_image_folder(pictures / "empty")
