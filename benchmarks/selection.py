@@ -85,9 +85,9 @@ Spearman's rank correlation with NMI, over {methods} clusterers with the true nu
 clusters, each the mean of its seeds. "of X": distances are those of the rows; "in the
 code": those of `transform`. Objectives have other units in each method; R-OFM is the
 slope, or R², of the silhouette against the reconstruction error over the epochs of
-clustering, for the few methods that have four such epochs. "consensus" is the mean rank
-by stability, and by neighbours, silhouette and evidence of X. The last column says on
-how many sets the correlation is at least {wanted}.
+clustering, and is left out where fewer than five clusterers have four such epochs.
+"consensus" is the mean rank by stability, and by neighbours, silhouette and evidence of
+X. The last column says on how many sets the correlation is at least {wanted}.
 
 {ranking}
 
@@ -100,7 +100,20 @@ What the choice costs: NMI of the clusterer that a criterion puts first, and the
 {chosen}
 
 {advice}"""
-ADVICE = ""
+ADVICE = """\
+## What to use
+
+- For the number of clusters `criterion="stability"`, the default: where clusters are
+  well separated nearly all criteria agree; where there are none it says so.
+- Between clusterers, with the number given, the evidence of Gaussian clusters and of
+  edges between neighbours, `get_scorer("evidence")`. `DEC` and its kin choose their
+  first clusters by it among several, so that they start with an advantage.
+- Do not compare objectives of different methods, nor values in their codes: a code that
+  contracts the most looks best.
+- Nothing is to be believed where criteria disagree about which clusterer is the best,
+  or where the number found is the largest candidate. Then several groupings are there,
+  and which of them is wanted no criterion without labels can know.
+"""
 
 
 # --- the number of clusters -----------------------------------------------------------
