@@ -328,7 +328,7 @@ def load_image_folder(
     label_pattern: str | None = None,
     return_X_y: bool = False,
 ) -> Any:
-    """Read all images of a folder, in the order of their names.
+    r"""Read all images of a folder, in the order of their names.
 
     Needs Pillow, the extra ``images``.
 
@@ -346,7 +346,7 @@ def load_image_folder(
 
     label_pattern : str, default=None
         A regular expression whose first group, in the name of a file, is its class:
-        ``r"obj(\\d+)__"`` for COIL-100. None takes the name of the folder in which the
+        ``r"obj(\d+)__"`` for COIL-100. None takes the name of the folder in which the
         file is.
 
     return_X_y : bool, default=False
