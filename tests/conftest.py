@@ -8,6 +8,9 @@ from deepcluster_sk.building import BaseDeepEstimator, BaseSolverClusterer
 
 matplotlib.use("Agg")
 
+# For the type checker alone: nothing in it is meant to be run.
+collect_ignore = ["typing_user.py"]
+
 # The same examples at every run; ``--hypothesis-profile=thorough`` draws new ones.
 settings.register_profile(
     "quick",

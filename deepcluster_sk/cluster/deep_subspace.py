@@ -395,7 +395,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
             yield Phase(name, loss, self.max_epochs, callbacks=[stop], batch_size=batch)
             C = loss.expression().detach().cpu().numpy().astype(np.float64)
         else:
-            loss = SolvedSelfExpression(run.rows.X, self.subspace_weight)
+            loss = SolvedSelfExpression(run.rows.whole(), self.subspace_weight)
             terms = CombinedCriterion(RelativeReconstruction(), loss)
             solve = partial(self._express, run, weight)
             refresh = _SolveForExpression(solve, loss, self.update_interval)

@@ -51,9 +51,9 @@ def nearest_neighbors(x, n_neighbors, metric, copies=None):
         if cosine:
             copies = (nn.functional.normalize(moved) for moved in copies)
         copies = (moved.cpu().numpy() for moved in copies)
-        found = nearest_moved_neighbors(x.cpu().numpy(), copies, n_neighbors)
-        distance, index = (torch.from_numpy(part).to(x.device) for part in found)
-        return distance.float().square() / (2 if cosine else 1), index
+        distance, index = nearest_moved_neighbors(x.cpu().numpy(), copies, n_neighbors)
+        squared = torch.from_numpy(distance).float().square() / (2 if cosine else 1)
+        return squared.to(x.device), torch.from_numpy(index).to(x.device)
     norms = x.square().sum(1)
     found = []
     for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
