@@ -110,8 +110,9 @@ autodoc_default_options["exclude-members"] = ", ".join(
 
 def escape_trailing_underscores(app, what, name, obj, options, lines):
     """Keep "shape (n_features_in_,)" from being read as a hyperlink."""
-    for found, kept in (("_in_,)", r"_in\_,)"), ("_dim_)", r"_dim\_)")):
-        lines[:] = [line.replace(found, kept) for line in lines]
+    for name in ("_in_,)", "_dim_)", "(n_clusters_,"):
+        kept = name.replace("_,", r"\_,").replace("_)", r"\_)")
+        lines[:] = [line.replace(name, kept) for line in lines]
 
 
 def write_results(app):
