@@ -355,6 +355,12 @@ def footnote(records):
     return "\n".join(f"Measured with {line}." for line in lines)
 
 
+def scaled(load):
+    """Images of a loader, with values from 0 to 1, and their classes."""
+    X, y = load(return_X_y=True)
+    return (X / X.max()).astype(np.float32), y
+
+
 def group(records, *names):
     """Records by the values of these names, in the order of first appearance."""
     groups = {}

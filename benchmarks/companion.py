@@ -29,6 +29,7 @@ from benchmarks._harness import (
     Job,
     group,
     results_table,
+    scaled,
     shortfalls,
     spread,
 )
@@ -257,12 +258,6 @@ def pendigits():
     return table[:, :-1] / np.float32(100), table[:, -1].astype(int)
 
 
-def scaled(load):
-    """Images with values from 0 to 1."""
-    X, y = load(return_X_y=True)
-    return X / np.float32(X.max()), y
-
-
 def data_sets(options):
     """Yield name, loader, k, image shape, epochs and pretraining epochs."""
     few = options.quick
@@ -340,7 +335,7 @@ def budgets(records):
         found[record["data"]] = (
             f"{record['data']}: {settings['epochs']} epochs, "
             f"{settings['pretrain_epochs']} of pretraining in the recipes of DEC, and "
-            f"{len(seeds[record['data']])} seeds, the last of which may be in part"
+            f"seeds {sorted(seeds[record['data']])}"
         )
     return "; ".join(found.values())
 

@@ -90,7 +90,7 @@ MIXTURES = {
 MOVED = ", moved images (*)"
 PLAIN, WEIGHTED = "PCX", "PCX, imbalanced"
 # Starts of PCX on the mixtures, and what follows the name of the method.
-STARTS = {"mixture": "", "k-means": ", k-means start (**)"}
+STARTS = {"auto": "", "k-means": ", k-means start (**)"}
 REPORT = """\
 # PC-X and discriminative clustering
 
@@ -115,17 +115,15 @@ What is known about the reasons:
 - The papers train on all 70,000 images of MNIST, the records here on the 10,000 test
   images, and for a fraction of the steps: PC-X makes 1,000 passes, 70 times as many
   steps as the default.
-- One start is reported for each seed. Among first clusters that a mixture model finds
-  nearly equally likely, some cut the ones by their slant and join fours and nines.
-  Self-training sharpens clusters but hardly joins or cuts them.
-- COIL-20 has 1,440 images, so 50 epochs of pretraining are only 100 steps.
+- Without moved images the first clusters cut the ones by their slant and join fours and
+  nines. Self-training sharpens clusters but hardly joins or cuts them.
 
 ## Clusters of unequal size
 
 {mixtures}
 
-(**) Beside the default start, a mixture of Gaussians, which finds most small clusters
-before any weight is applied: `init="k-means"`, where the weights have something to do.
+(**) Beside the default start, which finds most small clusters before any weight is
+applied: `init="k-means"`, where the weights have something to do.
 
 {wins}
 """
@@ -331,8 +329,9 @@ def wins(records):
             both = plain.keys() & weighted.keys()
             won = sum(weighted[seed] > plain[seed] for seed in both)
             tied = sum(weighted[seed] == plain[seed] for seed in both)
+            start = "default" if init == "auto" else init
             lines.append(
-                f"- {data}, {init} start: the weights raise the NMI on {won} of "
+                f"- {data}, {start} start: the weights raise the NMI on {won} of "
                 f"{len(both)} seeds, and leave it on {tied}."
             )
     return "\n".join(lines)

@@ -46,7 +46,15 @@ from benchmarks._comparison import (
     standings_table,
     table_of_set,
 )
-from benchmarks._harness import Benchmark, FitTime, Job, PeakMemory, group, values
+from benchmarks._harness import (
+    Benchmark,
+    FitTime,
+    Job,
+    PeakMemory,
+    group,
+    scaled,
+    values,
+)
 from benchmarks._tables import markdown_table
 from deepcluster_sk.datasets import load_coil20, load_mnist_test, load_penguins
 from deepcluster_sk.metrics import clustering_accuracy
@@ -268,12 +276,6 @@ def standardized(load):
     """Measurements, each with mean 0 and variance 1."""
     X, y = load(return_X_y=True)
     return StandardScaler().fit_transform(X).astype(np.float32), y
-
-
-def scaled(load):
-    """Images with values from 0 to 1."""
-    X, y = load(return_X_y=True)
-    return (X / X.max()).astype(np.float32), y
 
 
 def data_sets(options):

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 from skorch.callbacks import Callback
 
-from benchmarks._harness import Benchmark, FitTime, Job, group, results_table
+from benchmarks._harness import Benchmark, FitTime, Job, group, results_table, scaled
 from deepcluster_sk import PCX, recipes
 from deepcluster_sk.datasets import load_mnist_test
 from deepcluster_sk.exceptions import ClusterCollapseWarning
@@ -34,12 +34,12 @@ REPORT = """\
 
 Median (mean ± deviation) over the seeds. Labels score; they never fit or choose. Rows
 of the recipe have every setting of the paper but the number of epochs, and where they
-say so narrower layers; the burn-in is a quarter of the epochs, as in the paper. The
-published figures are of 70,000 images and 274,000 steps.
+say so narrower layers; the burn-in is a quarter of the epochs, as in the paper, which
+trains on 70,000 images for 274,000 steps.
 
 {table}
 
-![Accuracy after each epoch]({figure})
+![Accuracy every five epochs]({figure})
 
 {curves}
 """
@@ -88,12 +88,6 @@ def measure(load, model):
         "cpu_seconds": time.cpu_seconds,
         "curve": {"epochs": curve.epochs, "acc": np.round(curve.acc, 4).tolist()},
     }
-
-
-def scaled(load):
-    """Images with values from 0 to 1."""
-    X, y = load(return_X_y=True)
-    return X / np.float32(X.max()), y
 
 
 def data_sets(options):

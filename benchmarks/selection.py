@@ -293,6 +293,7 @@ def counts_table(records):
         pairs = found_by(many, criterion)
         row += [share(pairs, lambda d: d == 0), share(pairs, lambda d: d <= 1)]
         rows.append([*row, share(found_by(none, criterion), lambda d: d == 0)])
+    rows = [row for row in rows if any(cell != "0 of 0" for cell in row[1:])]
     header = ["criterion", "2 to 12: found", "one off", "further"]
     header += ["20, 30: found", "at most one off", "none: says 1"]
     return markdown_table(header, rows)

@@ -2,8 +2,9 @@
 Choosing the number of clusters
 ===============================
 
-No method here finds the number of clusters by itself. The objective cannot choose it,
-since it falls with every cluster that is added. A search compares numbers without
+Most methods are told the number of clusters; DEC, IDEC and DCN can find it
+(``n_clusters="auto"``). The objective cannot choose it, since it falls with every
+cluster that is added. A search compares numbers without
 labels, on rows that were not fitted, and with data that have no clusters.
 """
 

@@ -15,7 +15,7 @@ one sees is what a method believes a cluster to be:
 A table with two columns leaves an autoencoder nothing to compress. Where networks earn
 their keep are images and wide tables; this page is about shapes.
 ``ConvTransformClustering`` is for series, images and tables of more columns, and is not
-shown.
+shown; nor are DEPICT, DynAE, DKM and VaDE, which start as DEC does.
 """
 
 import warnings

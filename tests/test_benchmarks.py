@@ -141,7 +141,7 @@ def test_exemplars_run_and_are_reported(tmp_path, monkeypatch):
     options = ["--quick", "--output", str(tmp_path)]
     assert exemplars.BENCHMARK.main(options) == 0
     report = (tmp_path / "exemplars-quick.md").read_text(encoding="utf-8")
-    for start in ("mixture", "k-means"):
+    for start in ("default", "k-means"):
         assert f"mixture 2, {start} start: the weights raise the NMI on" in report
 
 

@@ -128,10 +128,21 @@ NOISE = (
     "Standard deviation, in units of X, of the Gaussian noise added to the inputs in "
     "training."
 )
+A_CHANGE = (
+    "Changes rows at random in training, in ways that leave what they show: "
+    "``augmentation(x, generator)`` gets a batch, a float32 tensor of shape "
+    "``(n, n_features)``, and returns one of that shape. For images there is "
+    ":class:`~deepcluster_sk.augmentation.RandomAffine`."
+)
+A_HOLD = (
+    "Weight, at least 0, of the term that holds codes where their neighbours put "
+    "them while clustering"
+)
 A_RUN = "Number of runs from different seeds; the one of lowest objective is kept."
 # Parts that the text of every estimator has, in this order; it may add to them.
 # Parameters that are not listed here are described by the same text everywhere.
 COMMON = {
+    "augmentation": (A_CHANGE,),
     "n_clusters": (
         "Number of clusters, at least 1 and at most the number of samples.",
     ),
@@ -141,10 +152,10 @@ COMMON = {
     "image_shape": ("How to read a row of X as an image",),
     "companion": ("Companion objectives on the outputs of the encoder's blocks",),
     "pretrain_epochs": ("pochs ",),
-    "neighbor_weight": ("Weight",),
+    "neighbor_weight": (A_HOLD,),
     "pretraining": ("How the autoencoder is trained before clustering.",),
     "init": ("How the first clusters are found",),
-    "n_neighbors": ("eighbours of each ",),
+    "n_neighbors": ("Neighbours of each sample in the graph, at least ",),
     "max_epochs": ("Largest number of ",),
     "max_iter": ("Largest number of ",),
     "mask_rate": (
@@ -169,6 +180,8 @@ COMMON = {
 }
 # Where a shared name means something else, and why.
 EXCEPTIONS = {
+    ("neighbor_weight", "Autoencoder"): "it has no phase of clustering",
+    ("n_neighbors", "DeepTransformClustering"): "its rows express one another",
     ("latent_dim", "DDC"): "its embedding is a hidden layer",
     ("latent_dim", "SparseSubspaceClustering"): "it has no network, but a projection",
     ("latent_dim", "DeepTransformClustering"): "all its layers are of this width",

@@ -163,7 +163,7 @@ def test_the_script_of_the_user_guide_runs(tmp_path):
         [sys.executable, *command.split()],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=400,
+        timeout=400,  # two processes that import torch, perhaps beside others
         check=True,
     )
     X = load_digits().data

@@ -1,4 +1,4 @@
-"""What a user writes, for the type checker; ``test_typing.py`` has it checked, not run.
+"""What a user writes, for the type checker: ``make lint`` checks it, nothing runs it.
 
 ``assert_type`` fails where a type is another one, ``Any`` included.
 """

@@ -66,6 +66,8 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     noise_std : float, default=0.0
         Standard deviation, in units of X, of the Gaussian noise added to the
         inputs in training.

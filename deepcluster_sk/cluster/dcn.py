@@ -121,6 +121,8 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     clustering_weight : float, default=0.1
         Twice the weight of the squared distance to the centre: λ, at least 0.
     pretraining : {"neighbors", "end-to-end", "layerwise"}, default="neighbors"

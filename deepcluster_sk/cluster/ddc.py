@@ -135,6 +135,8 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     reconstruction_weight : float, default=0.0
         Weight of the reconstruction error, at least 0; the paper's DDC-AE has 0.1.
     companion : {"naive", "tensor"} or None, default=None

@@ -187,6 +187,8 @@ class DEC(_BaseDEC):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     companion : {"naive", "tensor"} or None, default=None
         Companion objectives on the outputs of the encoder's blocks [2]_: with the
         Gaussian kernel of flattened outputs, or with the tensor kernel.
@@ -479,6 +481,8 @@ class IDEC(DecoderMixin, _BaseDEC):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     clustering_weight : float, default=0.1
         Weight γ of the divergence beside the reconstruction error, at least 0.
     companion : {"naive", "tensor"} or None, default=None

@@ -109,6 +109,8 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     target : {"sharpened", "balanced"}, default="sharpened"
         What is made of the assignments p without noise. "sharpened":
         ``p_ik^2 / sum_i p_ik``, as in DEC and in the authors' code. "balanced":

@@ -101,6 +101,8 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``anchors="data"`` rows are compared with eight changed copies of one
+        another, too.
     reconstruction_weight : float, default=0.001
         λ and λ_r, at least 0: weight of the squared reconstruction error, summed
         over features and averaged over samples. It has the scale of X squared: for

@@ -128,6 +128,8 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     clustering_weight : float, default=0.1
         Weight of the distances to the centres: λ, at least 0.
     alpha : float or "annealed", default="annealed"

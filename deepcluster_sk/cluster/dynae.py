@@ -187,6 +187,8 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     clustering_weight : float, default=0.1
         Weight of the squared distance of rows free of conflict to their centre in the
         code, at least 0.

@@ -169,6 +169,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     clustering_weight : float, default=0.01
         η1, at least 0: weight of the squared distance to the centroid, summed over
         the code.

@@ -121,6 +121,8 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         ``augmentation(x, generator)`` gets a batch, a float32 tensor of shape
         ``(n, n_features)``, and returns one of that shape. For images there is
         :class:`~deepcluster_sk.augmentation.RandomAffine`.
+        With ``pretraining="neighbors"`` rows are compared with eight changed copies of
+        one another, too.
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
         Of a row given its code. "gaussian", for real data: independent noise of one
         variance, that of all features, which is learned. "bernoulli", for values in
