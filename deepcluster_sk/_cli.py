@@ -219,7 +219,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         run(options)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -241,8 +241,9 @@ def run(options):
     X, names = read(options.data)
     index = None if options.keep_index else index_column(X, names, options)
     if index is not None:
-        what = repr(names[0]) if names[0] else "without a name"
-        say(f"left out column {what}, which counts the rows (--keep-index keeps it)")
+        what = f"column {names[0]!r}, which counts the rows"
+        what = what if names[0] else "the first column, which has no name"
+        say(f"left out {what} (--keep-index keeps it)")
     dropped = options.drop if index is None else [*options.drop, index]
     X, names = drop_columns(X, names, dropped)
     check_finite(X, names)
@@ -264,11 +265,11 @@ def run(options):
         f"{model.n_iter_} epochs in {perf_counter() - start:.1f} s; "
         f"{_sizes(model, model.labels_)}; objective {model.objective_:.6g}"
     )
+    write(model, X, model.labels_, options)
     if options.save is not None:
         from deepcluster_sk._estimator._saving import write_estimator
 
         write_estimator(model, options.save, table=table)
-    write(model, X, model.labels_, options)
 
 
 def predict(options):
@@ -293,6 +294,10 @@ def predict(options):
         table = _safetensors.read(options.model, KIND).get("table")
     except (OSError, ValueError) as error:
         raise UsageError(f"{options.model}: cannot be read: {error}") from error
+    if not hasattr(model, "predict"):
+        raise UsageError(
+            f"{options.model} holds an {type(model).__name__}, which has no clusters."
+        )
     X, names = read(options.data)
     wanted = names if table is None else table["names"]
     X, names = drop_columns(*choose_columns(X, names, wanted), [])
@@ -431,6 +436,8 @@ def check_outputs(options):
 
 
 def _check_folder(path):
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}.")
 
@@ -637,19 +644,20 @@ def drop_columns(X, names, dropped):
     X : ndarray of shape (n_samples, n_kept)
     names : list of str
     """
+    positions = set()  # in the table as it was read, whatever is left out before
     for name in dropped:
-        position = names.index(name) if name in names else None
-        if position is None and name.isdecimal() and int(name) < X.shape[1]:
-            position = int(name)
-        if position is None:
+        if name in names:
+            positions.add(names.index(name))
+        elif name.isdecimal() and int(name) < len(names):
+            positions.add(int(name))
+        else:
             raise UsageError(
                 f"there is no column {name!r} to drop. {_suggestion(name, names)}"
                 f"There are {', '.join(names)}."
             )
-        X, names = (
-            np.delete(X, position, axis=1),
-            names[:position] + names[position + 1 :],
-        )
+    if positions:  # X may be an array on disk
+        X = np.delete(X, sorted(positions), axis=1)
+        names = [name for i, name in enumerate(names) if i not in positions]
     if X.shape[1] == 0:
         raise UsageError("no column is left.")
     if X.dtype == object:

@@ -388,7 +388,7 @@ class ObjectiveMismatch:
     coefficients: np.ndarray
     _curve: Polynomial = field(repr=False)
 
-    def predict(self, x: ArrayLike) -> NDArray[np.int32]:
+    def predict(self, x: ArrayLike) -> NDArray[np.float64]:
         """Read the performance off the regression curve.
 
         Parameters

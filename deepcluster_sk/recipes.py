@@ -894,7 +894,7 @@ def pcx_div(n_clusters: int, **settings: Any) -> PCX:
     >>> recipes.pcx_div(10).entropy_weight
     1e-05
     """
-    return _pcx({}, n_clusters, settings)
+    return pcx(n_clusters, **settings)
 
 
 def pcx_imba(n_clusters: int, **settings: Any) -> PCX:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepcluster_sk import TensorizedAutoencoder, _cli
+from deepcluster_sk import Autoencoder, TensorizedAutoencoder, _cli
 from deepcluster_sk.datasets import load_penguins
 
 
@@ -263,8 +263,11 @@ def test_an_index_is_left_out(tmp_path, capsys, header):
     path.write_text("\n".join([header, *rows] if header else rows))
     assert _cli.main([str(path), "-k", "3"]) == 0
     output = capsys.readouterr()
-    name = "'id'" if header == "id,a,b" else "without a name" if header else "'0'"
-    assert f"left out column {name}, which counts the rows" in output.err
+    name = "'id'" if header == "id,a,b" else "" if header else "'0'"
+    what = (
+        f"column {name}, which counts the rows" if name else "the first column, which"
+    )
+    assert f"left out {what}" in output.err
     assert "90 rows, 2 columns" in output.err
     path.write_text("\n".join(["a,b", *(row.partition(",")[2] for row in rows)]))
     assert _cli.main([str(path), "-k", "3"]) == 0
@@ -280,6 +283,31 @@ def test_an_index_can_stay_or_be_dropped_by_name(tmp_path, capsys):
         errors = capsys.readouterr().err
         assert "left out" not in errors
         assert f"{width} columns" in errors
+
+
+def test_columns_dropped_by_number_are_those_of_the_file():
+    X, names = _cli.drop_columns(np.arange(8.0).reshape(2, 4), [*"abcd"], ["0", "1"])
+    assert names == ["c", "d"] and X.tolist() == [[2, 3], [6, 7]]
+    X, names = _cli.drop_columns(np.arange(8.0).reshape(2, 4), [*"abcd"], ["b", "3"])
+    assert names == ["a", "c"] and X.tolist() == [[0, 2], [4, 6]]
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--save", "x"), ("--labels", "x.csv"), ("--embedding", "x.npy")],
+)
+def test_a_folder_is_no_output(option, name, penguins, refused):
+    folder = penguins.with_name(name)
+    folder.mkdir()
+    said = refused(penguins, "--drop", "species", "-k", "3", option, folder)
+    assert said.endswith(f"{folder} is a folder.\n")
+
+
+def test_a_model_without_clusters_is_refused(penguins, refused):
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    saved = penguins.with_name("codes")
+    Autoencoder(hidden_layer_sizes=(4,), max_epochs=1).fit(X).save(saved)
+    assert "holds an Autoencoder" in refused(penguins, "--model", saved)
 
 
 def test_what_only_resembles_an_index_stays(tmp_path, capsys):

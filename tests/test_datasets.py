@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import Bunch
@@ -316,11 +316,12 @@ def test_fetch_reuters10k_keeps_single_topics_and_frequent_words(monkeypatch):
     )
     words = np.array([[1.0, 0, 2], [3, 0, 4], [5, 6, 7], [8, 0, 0]])
     raw = Bunch(
-        data=csr_array(words), target=csr_array(topics), target_names=names, DESCR=""
+        data=csr_matrix(words), target=csr_matrix(topics), target_names=names, DESCR=""
     )
     monkeypatch.setattr(_fetched, "fetch_rcv1", lambda data_home: raw)
     monkeypatch.setattr(_fetched, "N_WORDS", 2)
     found = fetch_reuters10k(random_state=1)
+    assert isinstance(found.data, csr_array) and found.data.dtype == np.float32
     order = np.argsort(found.target)
     np.testing.assert_array_equal(
         found.data.toarray()[order], words[np.ix_([0, 1, 3], [0, 2])]

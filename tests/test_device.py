@@ -8,16 +8,22 @@ import pytest
 import torch
 from instances import GRADIENT, SMALL
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from stand_in_device import DEVICE, DeviceTensor, StandInDevice
 from test_checkpoint import interrupted_fit
 
 from deepcluster_sk import IDEC, PCX, kernels, load
+from deepcluster_sk._estimator import _mixins
 from deepcluster_sk._estimator._network_base import resolve_device
 from deepcluster_sk._training import _checkpoint
 from deepcluster_sk._training._net import ClusterNet
 from deepcluster_sk.augmentation import RandomAffine
-from deepcluster_sk.initialization import _neighbors
+from deepcluster_sk.initialization import (
+    _first_clusters,
+    _neighbors,
+    _standardization,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning",
@@ -75,6 +81,20 @@ def compare(estimator, X):
     if "predict" in expected:
         assert_array_equal(there.labels_, here.labels_)
     return here, there
+
+
+@pytest.mark.parametrize("name", ["DEC", "DDC", "PCX"])
+def test_first_clusters_of_some_rows_are_found_on_the_device(name, monkeypatch):
+    X = data()
+    for module in (_first_clusters, _neighbors, _standardization):
+        monkeypatch.setattr(module, "START_ROWS", len(X) // 2)
+    compare(SMALL[name], X)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_clusters_are_counted_on_the_device(kind, monkeypatch):
+    monkeypatch.setattr(_mixins, "START_ROWS", 30)
+    compare(clone(SMALL["DCN"]).set_params(n_clusters="auto"), kind(data()))
 
 
 # --- the stand-in itself --------------------------------------------------------------

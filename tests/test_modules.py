@@ -226,6 +226,8 @@ def test_feature_maps_are_a_code_and_the_way_back(shape):
     assert (network.decode(code) < 0).all()  # the last layer is linear
     with pytest.raises(ValueError, match=f"latent_dim=7 must be .* {width}"):
         FeatureMapAutoencoder(n_features, 7, channels, kernels, shape)
+    with pytest.raises(ValueError, match="must be odd"):
+        FeatureMapAutoencoder(n_features, width, channels, [4] * len(kernels), shape)
 
 
 def test_a_rectified_code_is_that_of_a_perceptron_without_its_negative_part():

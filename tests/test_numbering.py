@@ -90,8 +90,8 @@ def test_the_parts_of_a_graph_are_numbered():
 def test_training_starts_from_numbered_clusters(init, blobs, monkeypatch):
     found = []
 
-    def start_and_keep(estimator, run, **settings):
-        first = yield from first_clusters(estimator, run, **settings)
+    def start_and_keep(estimator, run):
+        first = yield from first_clusters(estimator, run)
         found.append(first.labels)
         return first
 

@@ -173,6 +173,6 @@ class AutoClustersMixin:
     def _count_clusters(self, rows, seed):
         random_state = np.random.RandomState(seed)
         order = torch.from_numpy(random_state.permutation(len(rows)))
-        some = rows[order[:START_ROWS].sort().values.to(rows.device)]
+        some = rows[order[:START_ROWS].sort().values]
         found = count_clusters(some, self.n_neighbors, self.max_clusters, random_state)
         return distributed.from_first_process(found)

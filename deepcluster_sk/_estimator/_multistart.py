@@ -5,6 +5,7 @@ import copy
 import joblib
 from sklearn.utils.parallel import Parallel, delayed
 
+from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._checkpoint import Checkpoint, describe
 from deepcluster_sk.exceptions import ConvergenceError
@@ -51,7 +52,8 @@ def best_run(estimator, X, y, rows, seeds):
 def _find_number_of_clusters(estimator, rows, seeds):
     """Once for all runs: objectives of different numbers cannot be compared."""
     if getattr(estimator, "n_clusters", None) == "auto":
-        estimator.n_clusters_ = estimator._count_clusters(rows, seeds[0])
+        with threads_for(0):  # what is large in it asks for more
+            estimator.n_clusters_ = estimator._count_clusters(rows, seeds[0])
 
 
 def _best(estimator, runs):

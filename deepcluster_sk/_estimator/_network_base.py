@@ -144,6 +144,7 @@ class BaseDeepEstimator(EstimatorTemplate):
     architecture = "mlp"
     image_shape = None
     augmentation = None
+    whiten = True
     pretrain_epochs = 100
     max_epochs = 100
     batch_size = 256

@@ -8,7 +8,7 @@ from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 
 from deepcluster_sk._training._net import StopTraining
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.losses._common import rows_to_reseed_from
 from deepcluster_sk.solvers._progress import PhaseBar
 
 

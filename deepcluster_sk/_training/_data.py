@@ -54,11 +54,15 @@ class Rows(Dataset):
         vars(self).update(state)  # what a method found before its runs
 
     def __getitem__(self, index):
-        return self.X.index_select(0, index)
+        return self.X.index_select(0, index.to(self.device))
 
     def part(self, start, stop):
         """Consecutive rows, as a float32 tensor on the device."""
-        return self.X[start:stop]
+        return self.convert(self.X[start:stop])
+
+    def convert(self, block):
+        """Rows of the source as a float32 tensor on the device: as they are."""
+        return block
 
     def whole(self):
         """All rows, as a float32 tensor on the device."""
@@ -69,13 +73,13 @@ class Rows(Dataset):
         return Batches(self, batch_size, generator, order)
 
 
-class SparseRows(Rows):
-    """Rows of a sparse matrix, which become dense batch by batch.
+class RowsElsewhere(Rows):
+    """Rows that become float32 on the device when they are asked for.
 
     Parameters
     ----------
-    X : csr_array or csr_matrix of shape (n_samples, n_features), float32
-        The data.
+    X : matrix of shape (n_samples, n_features)
+        The data, as they are.
     device : torch.device
         Where batches must live.
     """
@@ -92,58 +96,35 @@ class SparseRows(Rows):
 
     def __setstate__(self, state):
         vars(self).update(state)
+
+    def convert(self, block):
+        """Rows of the source as a float32 tensor on the device."""
+        return dense(block).to(self.device)
+
+
+class SparseRows(RowsElsewhere):
+    """Rows of a csr_array or csr_matrix, which become dense batch by batch."""
 
     def __sizeof__(self):
         """With the data."""
         return object.__sizeof__(self) + self.X.data.nbytes + self.X.indices.nbytes
 
     def __getitem__(self, index):
-        return dense(self.X[index.cpu().numpy()]).to(self.device)
-
-    def part(self, start, stop):
-        """Consecutive rows, as a float32 tensor on the device."""
-        return dense(self.X[start:stop]).to(self.device)
+        return self.convert(self.X[index.cpu().numpy()])
 
 
-class OutOfCoreRows(Rows):
+class OutOfCoreRows(RowsElsewhere):
     """Rows of an array that stays where it is, such as a ``numpy.memmap``.
 
-    Only batches of it are ever converted to float32 and moved to the device.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        Anything with ``shape``, ``dtype``, slices ``X[a:b]`` and rows by an
-        increasing index array.
-    device : torch.device
-        Where batches must live.
+    Only batches of it are ever converted to float32 and moved to the device. X may be
+    anything with ``shape``, ``dtype``, slices ``X[a:b]`` and rows by an increasing
+    index array.
     """
-
-    def __init__(self, X, device):
-        self.X = X
-        self.device = device
-
-    def __len__(self):
-        return self.X.shape[0]
-
-    def __getstate__(self):
-        return vars(self)
-
-    def __setstate__(self, state):
-        vars(self).update(state)
 
     def __getitem__(self, index):
         # HDF5 and its like want increasing indices without repetition.
-        wanted, position = np.unique(np.asarray(index), return_inverse=True)
+        wanted, position = np.unique(index.cpu().numpy(), return_inverse=True)
         return self.convert(self.X[wanted])[position]
-
-    def part(self, start, stop):
-        """Consecutive rows, as a float32 tensor on the device."""
-        return self.convert(self.X[start:stop])
-
-    def convert(self, block):
-        """Rows of the source as a float32 tensor on the device."""
-        return torch.tensor(np.asarray(block, dtype=np.float32)).to(self.device)
 
     def batches(self, batch_size, generator=None, order=None):
         """An epoch of batches; their order is that of the reading."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.losses import simplex_projection
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.losses._common import rows_to_reseed_from
 
 # Assignments that the exact solver finds: the best cluster, or all by their posterior.
 EXACT = ("lloyd", "posterior")

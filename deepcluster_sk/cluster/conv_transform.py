@@ -18,6 +18,7 @@ from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import Criterion
 from deepcluster_sk.initialization import kmeans_start
+from deepcluster_sk.losses import squared_distances
 from deepcluster_sk.modules._conv_transform import ACTIVATIONS, ConvTransform
 from deepcluster_sk.solvers._local_pca import leading_directions
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
-    from skorch.callbacks import Callback
 
 # Features of a table that are channels each; of more, their principal directions are.
 # A step costs the square of the channels, and the determinant of the filters their
@@ -79,7 +79,7 @@ class _CodeLoss(Criterion):
     def move_centers(self):
         """One step of Lloyd's algorithm on the codes; returns the labels changed."""
         centers = self.module[0].centers
-        labels = torch.cdist(self.codes, centers).argmin(1)
+        labels = squared_distances(self.codes, centers).argmin(1)
         counts = torch.bincount(labels, minlength=len(centers))[:, None]
         sums = torch.zeros_like(centers).index_add_(0, labels, self.codes)
         centers.copy_(torch.where(counts > 0, sums / counts.clamp(min=1), centers))

@@ -331,7 +331,7 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         self.random_state = random_state
 
     def _phases(self, run):
-        first = yield from first_clusters(self, run, whiten=self.whiten)
+        first = yield from first_clusters(self, run)
         module = run.module
         module.centers.copy_(first.centers)
         labels = first.labels_of_all(run.apply(module.encode))

@@ -10,7 +10,6 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch.nn import functional
 
-from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import (
     AutoClustersMixin,
     DecoderMixin,
@@ -106,7 +105,7 @@ class _BaseDEC(AutoClustersMixin, SoftAssignmentMixin, BaseDeepClusterer):
 
     def _phases(self, run):
         check_blocks(self, run.module, run.rows.X.shape[1])
-        first = yield from first_clusters(self, run, whiten=self.whiten)
+        first = yield from first_clusters(self, run)
         with torch.no_grad():
             run.module.centers.copy_(first.centers)
         self_training = _SelfTraining(
@@ -131,9 +130,8 @@ class _BaseDEC(AutoClustersMixin, SoftAssignmentMixin, BaseDeepClusterer):
             warm_up=self._warm_up,
         )
 
-    def _assign(self, module, x):
-        # The largest soft assignment is that of the nearest centre.
-        return index_of_smallest(module.distances(module.encode(x)))
+    # The largest soft assignment is that of the nearest centre.
+    _assign = BaseDeepClusterer._assign
 
     def _objective(self, fitted, X):
         """The loss of all rows against the target that they make themselves."""
@@ -325,7 +323,7 @@ class DEC(_BaseDEC):
     through their means, is the smallest, until it shows a gap between all that are
     left. DipDECK [5]_ does that while it trains. The number is the median over three
     embeddings, the same for all ``n_init`` runs. Clusters of fewer than about twenty
-    rows are not found.
+    rows are not found. Copies that an ``augmentation`` would change are not compared.
 
     Reconstruction alone determines a code only up to an invertible linear map, but the
     Student t kernel, of fixed width 1 and the same in all directions, depends on it.

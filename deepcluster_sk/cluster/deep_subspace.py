@@ -27,7 +27,6 @@ from deepcluster_sk.criteria import (
     SolvedSelfExpression,
     TrainedSelfExpression,
 )
-from deepcluster_sk.exceptions import ConvergenceError
 from deepcluster_sk.initialization import standardize_data
 from deepcluster_sk.modules import SubspaceAutoencoder
 from deepcluster_sk.solvers._cluster_means import cluster_means
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
-    from skorch.callbacks import Callback
 
 # Steps of pretraining that few rows get, in more epochs than many.
 LEAST_STEPS, LEAST_EPOCHS = 400, 50
@@ -370,10 +368,9 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         """Codes as they express one another, in float64."""
         Z = run.apply(lambda x: run.module.expressed_codes(run.module.encode(x)))
         if not torch.isfinite(Z).all():
-            raise ConvergenceError(
-                f"Training diverged: in phase 'self-expression', epoch {epoch}, the "
-                "embedding in the term 'self_expression' is not finite. "
-                f"Lower lr (now {self.lr:g}), or scale the data."
+            self._diverged(
+                f"in phase 'self-expression', epoch {epoch}, the embedding in the term "
+                "'self_expression' is not finite"
             )
         return Z.cpu().numpy().astype(np.float64)
 

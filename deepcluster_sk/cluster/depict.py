@@ -360,7 +360,7 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         }
 
     def _phases(self, run):
-        first = yield from first_clusters(self, run, whiten=self.whiten)
+        first = yield from first_clusters(self, run)
         module = run.module
         code = run.apply(module.encode)
         module.place_clusters(first.centers, code, first.labels_of_all(code))

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
-    from skorch.callbacks import Callback
 
 # The values of α one after the other: the first, and what each is multiplied with.
 FIRST_ALPHA = 0.1
@@ -363,8 +362,11 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
             **self._network_arguments(n_features),
         }
 
+    # The largest soft assignment is that of the nearest centre.
+    _assign = BaseDeepClusterer._assign
+
     def _phases(self, run):
-        first = yield from first_clusters(self, run, whiten=self.whiten)
+        first = yield from first_clusters(self, run)
         module = run.module
         with torch.no_grad():
             module.centers.copy_(first.centers)

@@ -19,9 +19,9 @@ from deepcluster_sk.initialization import (
     first_clusters,
 )
 from deepcluster_sk.losses import construction_loss, squared_distances
+from deepcluster_sk.losses._common import rows_to_reseed_from
 from deepcluster_sk.modules import StudentTAutoencoder
 from deepcluster_sk.solvers._cluster_means import cluster_means
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import ArrayLike
-    from skorch.callbacks import Callback
 
 # What both bounds of the confidence fall by, relative to the first one at the start.
 FALL = 0.3
@@ -430,8 +429,11 @@ class DynAE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
             **self._network_arguments(n_features),
         }
 
+    # The largest soft assignment is that of the nearest centre.
+    _assign = BaseDeepClusterer._assign
+
     def _phases(self, run):
-        first = yield from first_clusters(self, run, whiten=self.whiten)
+        first = yield from first_clusters(self, run)
         module = run.module
         module.centers.copy_(first.centers)
         place_centers(run, run.apply(module.encode))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import DecoderMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
 from deepcluster_sk._estimator._partial_fit import PartialFitMixin
@@ -505,7 +504,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         near = first.neighbor_term(self.neighbor_weight, float(run.module.code_scale))
         return Phase(
             name,
-            loss if near is None else CombinedCriterion(loss, near),
+            CombinedCriterion(loss, near),
             epochs,
             lr=first.lr,
             callbacks=[*self._following(run, loss), StopOnPlateau(self.tol)],
@@ -529,9 +528,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         decoded = run.net.apply(run.module.decode, self.cluster_centers_)
         self.exemplars_ = decoded.cpu().numpy()
 
-    def _assign(self, module, x):
-        # The largest soft assignment is that of the nearest centroid.
-        return index_of_smallest(module.distances(module.encode(x)))
+    # The largest soft assignment is that of the nearest centroid.
+    _assign = BaseDeepClusterer._assign
 
     def _row_objective(self, module, x):
         output = module(x)

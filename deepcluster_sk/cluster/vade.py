@@ -21,8 +21,8 @@ from deepcluster_sk.initialization import (
     first_clusters,
 )
 from deepcluster_sk.losses import mixture_divergence
+from deepcluster_sk.losses._common import rows_to_reseed_from
 from deepcluster_sk.modules import VariationalAutoencoder
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 if TYPE_CHECKING:
     import os
@@ -364,8 +364,10 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
+        if self.likelihood == "gaussian":
+            return X
         low, high = X.min(), X.max()
-        if self.likelihood == "bernoulli" and not 0 <= low <= high <= 1:
+        if not 0 <= low <= high <= 1:
             raise ValueError(
                 f"likelihood='bernoulli' of {type(self).__name__} is for values from 0 "
                 f"to 1, but those of X go from {low:g} to {high:g}. Scale X, or take "
@@ -374,7 +376,7 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         return X
 
     def _phases(self, run):
-        first = yield from first_clusters(self, run, whiten=self.whiten)
+        first = yield from first_clusters(self, run)
         module = run.module
         code = run.apply(module.encode)
         error = run.apply(lambda x: module.relative_error(x, module.encode(x)).mean(1))

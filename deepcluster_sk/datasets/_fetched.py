@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.datasets import fetch_openml, fetch_rcv1
 from sklearn.utils import Bunch, check_random_state
 
@@ -51,7 +52,8 @@ def fetch_fashion_mnist(
 ) -> Any:
     """Download the 70,000 images of Fashion-MNIST from OpenML (once: they are cached).
 
-    Needs the network at the first call. The first 60,000 images are the training set.
+    Needs the network at the first call, and pandas to parse the download. The first
+    60,000 images are the training set.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def fetch_usps(
 ) -> Any:
     """Download the 9,298 digits of USPS from OpenML (once: they are cached).
 
-    Needs the network at the first call.
+    Needs the network at the first call, and pandas to parse the download.
 
     Parameters
     ----------
@@ -149,8 +151,8 @@ def fetch_cifar10(
 ) -> Any:
     """Download the 60,000 images of CIFAR-10 from OpenML (once: they are cached).
 
-    Needs the network at the first call, and some gigabytes of memory to parse the
-    download.
+    Needs the network at the first call, and pandas and some gigabytes of memory to
+    parse the download.
 
     Parameters
     ----------
@@ -199,7 +201,7 @@ def fetch_har(
 ) -> Any:
     """Download 10,299 windows of motion, of six activities, from OpenML (once).
 
-    Needs the network at the first call.
+    Needs the network at the first call, and pandas to parse the download.
 
     Parameters
     ----------
@@ -302,7 +304,7 @@ def fetch_reuters10k(
     words = np.sort(np.argsort(-frequency, kind="stable")[:N_WORDS])
     drawn = check_random_state(random_state).permutation(used)[:N_DOCUMENTS]
     bunch = Bunch(
-        data=raw.data[drawn][:, words].astype(np.float32),
+        data=csr_array(raw.data[drawn][:, words], dtype=np.float32),
         target=topics[drawn].argmax(axis=1).astype(np.int64),
         target_names=ROOT_TOPICS,
         DESCR=raw.DESCR,

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.losses._common import rows_to_reseed_from
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
 from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings

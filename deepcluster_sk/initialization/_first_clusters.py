@@ -95,7 +95,7 @@ def random_start(run):
     return FirstClusters(run.module.centers, torch.full_like(index, -1), run)
 
 
-def first_clusters(estimator, run, place=place_centers, whiten=True):
+def first_clusters(estimator, run, place=place_centers):
     """Phases of the pretraining, and the first clusters.
 
     Parameters
@@ -107,8 +107,6 @@ def first_clusters(estimator, run, place=place_centers, whiten=True):
     place : callable, default=place_centers
         ``place(run, n_clusters, init)`` finds centres and labels in a code that does
         not show clusters by itself.
-    whiten : bool, default=True
-        Whether the code is mapped linearly before clusters are found in it.
 
     Yields
     ------
@@ -119,7 +117,7 @@ def first_clusters(estimator, run, place=place_centers, whiten=True):
     first : FirstClusters
     """
     sample, index = run.sample(START_ROWS)
-    if not whiten:
+    if not estimator.whiten:
         place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
     init, k, lr, code = estimator.init, estimator._number_of_clusters(), None, None
@@ -139,7 +137,7 @@ def first_clusters(estimator, run, place=place_centers, whiten=True):
             RECONSTRUCTION_EPOCHS if epochs == "auto" else epochs,
             estimator.pretraining,
             estimator.mask_rate,
-            whiten,
+            estimator.whiten,
         )
     if code is not None and code.labels is not None:
         code = code.of_rows(index, len(run.rows))

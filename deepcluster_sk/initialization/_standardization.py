@@ -16,7 +16,7 @@ def standardize_data(run, block=4096):
     """
     rows, n = run.rows, len(run.rows)
     some = torch.from_numpy(run.random_state.permutation(n)[:START_ROWS])
-    origin = rows[some.to(rows.device)].median(dim=0).values
+    origin = rows[some].median(dim=0).values
     total = 0.0
     for start in range(0, n, block):
         shifted = rows.part(start, start + block).cpu().double() - origin.cpu()

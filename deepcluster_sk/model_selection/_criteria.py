@@ -1,7 +1,6 @@
 """What a clustering is judged by, without labels."""
 
 import numpy as np
-import torch
 from sklearn.metrics import calinski_harabasz_score
 
 from deepcluster_sk.metrics import neighbor_agreement, silhouette
@@ -28,7 +27,7 @@ def evidence(Z, labels, n_clusters):
     if Z.shape[1] > EVIDENCE_DIMENSIONS:
         Z = Z @ np.linalg.svd(Z, full_matrices=False)[2][:EVIDENCE_DIMENSIONS].T
     n_neighbors = min(N_NEIGHBORS, len(Z) - 1)
-    W = fuzzy_neighbor_graph(torch.from_numpy(Z.astype(np.float64)), n_neighbors)
+    W = fuzzy_neighbor_graph(Z.astype(np.float64), n_neighbors)
     edges = np.log2(max(n_neighbors, 2)) / 2  # weight of a row's edges; each has 2 ends
     return gaussian_evidence(Z, labels, n_clusters) + edges * edge_information(
         W, labels, n_clusters

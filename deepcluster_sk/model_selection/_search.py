@@ -292,7 +292,10 @@ class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         if criterion == "stability":
             best = self._best_of_the_stable()
         else:
-            best = int(np.nanargmax(results[f"score_{criterion}"]))
+            score = results[f"score_{criterion}"]
+            if criterion != self.criterion and np.isnan(score).all():
+                return 1  # nobody asked for it
+            best = int(np.nanargmax(score))
         if results["structure"][best] <= STRUCTURE:
             return 1
         return int(results["n_clusters"][best])

@@ -126,6 +126,9 @@ class FullyConvAutoencoder(Autoencoder):
     (15, 2, 2)
     >>> sum(p.numel() for p in network.parameters())
     3262
+    >>> network = FullyConvAutoencoder(3072, 500, (14, 19), image_shape=(3, 32, 32))
+    >>> sum(p.numel() for p in network.parameters())  # in colour
+    12645
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class FeatureMapAutoencoder(Autoencoder):
     Raises
     ------
     ValueError
-        If ``latent_dim`` is another width.
+        If ``latent_dim`` is another width, or a side of filters is even.
 
     Examples
     --------
@@ -89,6 +89,8 @@ class FeatureMapAutoencoder(Autoencoder):
         image_shape: tuple[int, ...],
     ) -> None:
         super().__init__()
+        if any(kernel % 2 == 0 for kernel in kernel_sizes):
+            raise ValueError(f"kernel_sizes must be odd. Got {tuple(kernel_sizes)}.")
         self.image_shape = tuple(image_shape)
         down, up = [], []
         before, *sides = self.image_shape

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from deepcluster_sk.losses import softmax_assignment, student_t_assignment
+from deepcluster_sk.losses import student_t_assignment
+from deepcluster_sk.losses._common import rows_to_reseed_from
 from deepcluster_sk.modules._autoencoders import build_autoencoder, with_precision
 from deepcluster_sk.modules._blocks import (
     BlockConvAutoencoder,
@@ -18,7 +19,6 @@ from deepcluster_sk.modules._centroids import (
     StandardizedAutoencoder,
     reorder,
 )
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,13 +99,13 @@ class SoftKMeansAutoencoder(CentroidAutoencoder):
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]], grad_fn=<...>)
     """
 
-    def __init__(self, n_clusters, **autoencoder):
+    def __init__(self, n_clusters: int, **autoencoder: Any) -> None:
         super().__init__(n_clusters, trainable=True, **autoencoder)
         self.register_buffer("alpha", torch.ones(()))
 
     def assign(self, embedding: torch.Tensor) -> torch.Tensor:
         """Soft assignment of each embedded row, ``(n, k)``."""
-        return softmax_assignment(embedding, self.centers, self.alpha)
+        return torch.softmax(-self.alpha * self.distances(embedding), dim=1)
 
 
 class _SoftmaxHead:

@@ -21,7 +21,6 @@ from deepcluster_sk.modules._centroids import reorder
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -508,7 +507,7 @@ class TensorizedModule(nn.Module):
             output.reconstruction[label, rows],
         )
 
-    def denoise(self, x: torch.Tensor) -> NDArray[np.float32]:
+    def denoise(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruction of each row by its cluster, for inputs with noise."""
         output, rows = self(x), torch.arange(x.shape[0], device=x.device)
         label = self._costs(output, x).argmin(1)

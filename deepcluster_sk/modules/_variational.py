@@ -110,8 +110,10 @@ class VariationalAutoencoder(CentroidAutoencoder):
 
     @staticmethod
     def _hidden(code, blocks):
-        """What the log-variances are computed from; the last block is the code."""
-        return (blocks[-2] if len(blocks) > 1 else code).flatten(1)
+        """What the log-variances are computed from: the last block before the code."""
+        if blocks and blocks[-1].shape == code.shape:  # most networks count the code
+            blocks = blocks[:-1]
+        return (blocks[-1] if blocks else code).flatten(1)
 
     def forward(self, x: torch.Tensor) -> Any:
         """Gaussian, assignment and reconstruction of each row, on demand."""

@@ -121,7 +121,7 @@ def neighbor_embedding(S, start, n_epochs, seed):
             m, ends = len(a), torch.cat([a, b])
             own = y.index_select(0, ends)
             others = torch.randint(n, (N_REPELLED * 2 * m,), generator=generator)
-            apart = own - y.index_select(0, others).view(N_REPELLED, 2 * m, -1)
+            apart = own - y.index_select(0, others).view(N_REPELLED, 2 * m, y.shape[1])
             squared = (apart * apart).sum(2, keepdim=True)
             push = apart.mul_(2).div_((0.001 + squared).mul_(1 + squared))
             move = push.clamp_(-LARGEST_STEP, LARGEST_STEP).sum(0)

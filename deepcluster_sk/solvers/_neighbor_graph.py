@@ -164,7 +164,6 @@ def edges_of_pairs(pairs, n):
     i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
     both = np.concatenate([i, j]), np.concatenate([j, i])
     graph = sparse.csr_array((np.ones(2 * len(i)), both), (n, n))
-    graph.sum_duplicates()
     degrees = np.diff(graph.indptr)
     anchors = np.full((n, degrees.max(initial=0)), -1)
     column = np.arange(graph.nnz) - np.repeat(graph.indptr[:-1], degrees)

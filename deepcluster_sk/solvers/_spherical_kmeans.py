@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.cluster import kmeans_plusplus
 
-from deepcluster_sk.solvers._empty_clusters import rows_to_reseed_from
+from deepcluster_sk.losses._common import rows_to_reseed_from
 from deepcluster_sk.solvers._neighbor_graph import BLOCK_ROWS
 from deepcluster_sk.solvers._partitions import order_of_clusters
 
