@@ -1,1 +1,1 @@
-"""Files of arrays and plain values."""
+"""Files: of arrays and plain values, and tables of numbers."""
