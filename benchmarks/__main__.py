@@ -14,6 +14,7 @@ SUITES = (
     "speed",
     "peers",
     "selection",
+    "scale",
 )
 
 

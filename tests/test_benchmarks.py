@@ -21,6 +21,7 @@ from benchmarks import (
     device,
     exemplars,
     published,
+    scale,
     selection,
     speed_step,
 )
@@ -38,7 +39,7 @@ from benchmarks._harness import (
 )
 from benchmarks._stopwatch import Stopwatch
 from benchmarks._tables import markdown_table
-from deepcluster_sk.exceptions import ClusterCollapseWarning
+from deepcluster_sk.exceptions import ClusterCollapseWarning, LongFitWarning
 
 
 @pytest.fixture
@@ -605,3 +606,56 @@ def test_criteria_are_correlated_with_nmi_over_methods():
     assert "0.833" in selection.chosen_table({"iris": records})
     page = selection.BENCHMARK.report([*records, searched("iris", 3, auto=2)], None)
     assert "over 6 clusterers" in page
+
+
+# --- scale ----------------------------------------------------------------------------
+
+
+def fake_fits(monkeypatch, seconds):
+    """Fits that take ``seconds(n)``; returns the sizes that are asked for."""
+    asked = []
+
+    def fit(method, n, d, k):
+        asked.append(n)
+        return {"cpu_seconds": seconds(n), "mib": n / 100, "rate": 5.0}
+
+    monkeypatch.setattr(scale, "measure_fit", fit)
+    return asked
+
+
+def test_a_series_ends_before_a_fit_that_would_take_too_long(monkeypatch):
+    asked = fake_fits(monkeypatch, lambda n: 1e-8 * n**2)
+    series = [(n, 2, 3) for n in (1_000, 10_000, 100_000, 1_000_000)]
+    found = scale.measure_series("DEC", series, "rows")
+    assert asked == found["sizes"] == [1_000, 10_000, 100_000]
+    assert found["end"] == "1,000,000 would take about 10,000 s"
+    record = {"data": "rows", "method": "DEC", "settings": {"sizes": series}}
+    table = scale.growth_table([{**record, "result": found}], "rows")
+    assert cells(table)["DEC"] == [
+        "0.0 (10)",
+        "1.0 (100)",
+        "100.0 (1000)",
+        "—",
+        "**2.00**",
+        "5",
+        "",
+    ]
+
+
+def test_a_series_ends_where_a_fit_announces_that_it_will_take_long(monkeypatch):
+    def fit(method, n, d, k):
+        warnings.warn("about 3 hours", LongFitWarning, stacklevel=1)
+
+    monkeypatch.setattr(scale, "measure_fit", fit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = scale.measure_series("DEC", [(10, 2, 3)], "clusters")
+    assert (found["sizes"], found["end"]) == ([], "3: about 3 hours")
+
+
+def test_growth_is_measured_in_fits_of_one_epoch():
+    found = scale.measure_fit("DCN", 300, 4, 3)
+    assert found["cpu_seconds"] > 0 and found["rate"] > 0
+    model = scale.short_model("PCX", 3)
+    assert (model.max_epochs, model.burn_in_epochs, model.n_init) == (1, 0, 1)
+    assert scale.slope([1, 10, 100], [2, 20, 200]) == pytest.approx(1)
