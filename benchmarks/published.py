@@ -23,6 +23,7 @@ from deepcluster_sk.metrics import clustering_accuracy
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 EVERY = 5
+TERMS, LARGEST = ("reconstruction", "clustering"), "largest assignment"
 FULL, SMALL = "recipes.pcx", "recipes.pcx, layers of 128 and 128"
 DEFAULT = "PCX()"
 PUBLISHED = {
@@ -41,6 +42,11 @@ trains on 70,000 images for 274,000 steps.
 
 ![Accuracy every five epochs]({figure})
 
+Fig. 4 of the paper: the losses of each epoch, and the mean over the rows of their
+largest assignment, max λ, which is to rise to nearly one after the burn-in.
+
+![Losses and the mean of the largest assignment]({losses})
+
 {curves}
 """
 
@@ -57,6 +63,7 @@ class Curve(Callback):
     def __init__(self, y):
         self.y = y
         self.epochs, self.acc, self.steps = [], [], 0
+        self.terms = {name: [] for name in (*TERMS, LARGEST)}
         self.done = 0
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
@@ -66,9 +73,12 @@ class Curve(Callback):
         clustering = net.phase_.name in ("burn-in", "exemplars")
         if clustering and (self.done == 1 or self.done % EVERY == 0):
             module = net.module_
-            nearest = net.apply(lambda x: module.nearest(module.encode(x)), self.rows)
+            found, labels = net.apply(lambda x: module(x).assignment.max(1), self.rows)
             self.epochs.append(self.done)
-            self.acc.append(clustering_accuracy(self.y, nearest.cpu().numpy()))
+            self.acc.append(clustering_accuracy(self.y, labels.cpu().numpy()))
+            self.terms[LARGEST].append(found.mean().item())
+            for name in TERMS:
+                self.terms[name].append(net.history[-1, name])
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Keep the rows that the phase trains on."""
@@ -86,7 +96,11 @@ def measure(load, model):
         "nmi": normalized_mutual_info_score(y, labels),
         "steps": curve.steps,
         "cpu_seconds": time.cpu_seconds,
-        "curve": {"epochs": curve.epochs, "acc": np.round(curve.acc, 4).tolist()},
+        "curve": {
+            "epochs": curve.epochs,
+            "acc": np.round(curve.acc, 4).tolist(),
+            **{n: np.round(part, 5).tolist() for n, part in curve.terms.items()},
+        },
     }
 
 
@@ -159,15 +173,47 @@ def draw(records, path):
     plt.close(figure)
 
 
+def draw_losses(records, path):
+    """Losses and the mean of the largest assignment, a row of panels a recipe."""
+    recipes_of = group([r for r in records if r["method"] != DEFAULT], "data", "method")
+    if not recipes_of:
+        return
+    names = (*TERMS, LARGEST)
+    figure, axes = plt.subplots(
+        len(recipes_of),
+        len(names),
+        figsize=(4 * len(names), 2.8 * len(recipes_of)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, ((data, method), members) in zip(axes, recipes_of.items(), strict=True):
+        for ax, name in zip(row, names, strict=True):
+            for record in members:
+                curve = record["result"]["curve"]
+                ax.plot(curve["epochs"], curve[name], color="C0")
+            burn_in = members[0]["settings"]["epochs"] / 4
+            ax.axvline(burn_in, color="0.6", linestyle="--", linewidth=1)
+            ax.set(xlabel="epochs", ylabel=name)
+        row[0].set_title(f"{data}, {method}", loc="left", fontsize="medium")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def report(records, options):
     """One table, the curves, and what they say in words."""
-    figure = options.figure("-curves")
+    figure, losses = options.figure("-curves"), options.figure("-losses")
     draw(records, figure)
+    draw_losses(records, losses)
     metrics = {"acc": "ACC", "nmi": "NMI", "steps": "steps", "cpu_seconds": "CPU s"}
     table = results_table(
         records, metrics, PUBLISHED, digits={"steps": 0, "cpu_seconds": 0}
     )
-    return REPORT.format(table=table, figure=figure.name, curves=sentences(records))
+    return REPORT.format(
+        table=table,
+        figure=figure.name,
+        losses=losses.name,
+        curves=sentences(records),
+    )
 
 
 BENCHMARK = Benchmark("published", jobs, report)

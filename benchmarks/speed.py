@@ -6,9 +6,10 @@ see ``benchmarks/_clustpy.py``); without it only this library and the loop are m
 and the report says so.
 
 Contenders train the same network for the same number of epochs in batches of 256, in
-one process and turn by turn, so that a busy machine disturbs all alike. No method
-stops early, but for "here, stopping", which has the default ``tol``; ClustPy cannot.
-The large network, which is bound by arithmetic, also runs with
+one process and turn by turn, so that a busy machine disturbs all alike. All start from
+k-means in the code of an autoencoder. No method stops early, but for "here, stopping",
+which has the default ``tol``; ClustPy cannot. The large network, which is bound by
+arithmetic, also runs with
 ``precision="bfloat16"``. A fit is the whole call: what happens once (first clusters,
 the last assignment) counts, and is also shown apart. The loop trains the autoencoder
 for as many epochs in all and does nothing else. The number of threads is that of torch;
@@ -41,7 +42,6 @@ SMALL, LARGE = (64,), (500, 500, 2000)
 LATENT, BATCH = 10, 256
 # Epochs of pretraining and of clustering, None for the defaults.
 DIGITS_EPOCHS, MNIST_EPOCHS = (100, 100), (3, 3)
-PROFILE_DIGITS, PROFILE_MNIST = None, (3, 3)
 # ClustPy's predict encodes all rows at once and keeps what a gradient would need:
 # 24 kB a row of the large network, so a million rows do not fit into 16 GB.
 PREDICT_ROWS = {SMALL: 1_000_000, LARGE: 100_000}
@@ -57,10 +57,16 @@ BARS = {
 }
 PREDICT_BAR, SHARE_BAR = 5, 0.10
 
-NETWORK, START, TARGETS = "training steps", "first clusters", "targets, callbacks"
+NETWORK, GRAPH, EMBEDDING = "training steps", "graph", "embedding of the graph"
+START, TARGETS = "first clusters", "targets, callbacks"
 FINAL, HISTORY, REST = "last assignment", "history", "rest"
 ITEMS = {
     NETWORK: [(_net.ClusterNet, "run_single_epoch")],
+    GRAPH: [(_neighbors, "neighbor_graphs")],
+    EMBEDDING: [
+        (_neighbors, "free_embedding"),
+        (_neighbors, "spectral_coordinates"),
+    ],
     START: [
         (_pretraining, "standardize_data"),
         (_pretraining, "whiten_code"),
@@ -95,9 +101,10 @@ Float32 rows of 64 features. MiB: growth of the resident memory.
 
 ## Where the time of a fit goes
 
-Default parameters but for the network and, where given, the epochs of pretraining and
-clustering: few epochs make what happens once look large. "rest" is all outside the
-named parts. The largest part that is not training should be below {share:.0%}.
+Default parameters, networks and epochs. Parts without those of others that they call;
+"rest" is all outside the named parts. The largest part that is not training should be
+below {share:.0%}: it cannot be where the clusters are found in the graph of neighbours,
+and training the network is what is left to do.
 
 {profile}
 
@@ -115,7 +122,7 @@ def ours(method, n_clusters, sizes, epochs, seed):
         if method == "DDC":
             model.set_params(pretraining=None)
         elif "pretraining" in model.get_params():
-            model.set_params(pretraining="end-to-end")
+            model.set_params(pretraining="end-to-end", init="k-means")
     return model
 
 
@@ -214,8 +221,8 @@ def predict(sizes, n_rows, n_repeats):
     return figures
 
 
-def profile(load, method, sizes, epochs):
-    """Share of each item in the time of a fit."""
+def profile(load, method, epochs):
+    """Share of each item in the time of a fit of the default network."""
     X, y = load()
     k = len(np.unique(y))
     watch = Stopwatch(
@@ -223,8 +230,8 @@ def profile(load, method, sizes, epochs):
     )
     with catch_warnings():
         simplefilter("ignore")
-        ours(method, k, sizes, (1, 1), 0).fit(X)  # warm up
-        model = ours(method, k, sizes, epochs, 0)
+        ours(method, k, None, epochs, 0).fit(X[:200])  # warm up
+        model = ours(method, k, None, epochs, 0)
         with watch.running():
             model.fit(X)
     total = watch.seconds["all"]
@@ -260,13 +267,11 @@ def jobs(options):
     """Fits and predictions beside ClustPy, then shares of the time of fits."""
     quick = options.quick
     sets = [("digits", digits, SMALL, (2, 2) if quick else DIGITS_EPOCHS, 5)]
-    profiles = [("digits", digits, SMALL, (2, 2) if quick else PROFILE_DIGITS)]
-    if not quick:
-        profiles.append(("digits", digits, LARGE, PROFILE_DIGITS))
+    profiles = [("digits", digits, (2, 2) if quick else None)]
     if options.data_home and not quick:
         load = partial(mnist, options.data_home)
         sets.append(("MNIST test", load, LARGE, MNIST_EPOCHS, 3))
-        profiles.append(("MNIST test", load, LARGE, PROFILE_MNIST))
+        profiles.append(("MNIST test", load, None))
     for data, load, sizes, epochs, repeats in sets:
         repeats = 1 if quick else repeats
         for method in RACED:
@@ -283,16 +288,10 @@ def jobs(options):
         n_rows, repeats = (1000, 1) if quick else (n_rows, 5)
         run = partial(predict, sizes, n_rows, repeats)
         yield job("predict", "digits", "DEC", run, network=name_of(sizes), rows=n_rows)
-    for data, load, sizes, epochs in profiles:
+    for data, load, epochs in profiles:
         for method in PROFILED:
-            yield job(
-                "profile",
-                data,
-                method,
-                partial(profile, load, method, sizes, epochs),
-                network=name_of(sizes),
-                epochs=epochs,
-            )
+            run = partial(profile, load, method, epochs)
+            yield job("profile", data, method, run, epochs=epochs)
 
 
 def report(records, options):
@@ -384,7 +383,7 @@ def profile_table(records):
         epochs = settings["epochs"]
         rows.append(
             [
-                f"{record['data']}, {settings['network']}",
+                record["data"],
                 record["method"],
                 "default" if epochs is None else "+".join(map(str, epochs)),
                 f"{values([record], 'fit')[0]:.2f}",
@@ -392,7 +391,7 @@ def profile_table(records):
                 f"{largest} ({'above' if shares[largest] > SHARE_BAR else 'below'})",
             ]
         )
-    header = ["data, network", "method", "epochs", "seconds", *ITEMS, REST]
+    header = ["data", "method", "epochs", "seconds", *ITEMS, REST]
     return markdown_table([*header, "largest"], rows, n_left=2)
 
 

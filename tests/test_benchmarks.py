@@ -182,6 +182,34 @@ def test_gains_are_counted_seed_by_seed():
     assert "DEC" not in table
 
 
+def test_weights_of_companions_stand_in_a_table():
+    rows = dict((n, s) for n, s, _ in companion.weighted(3, (1, 8, 8), 2, seed=0))
+    assert len(rows) == 18
+    records = [
+        {
+            "method": name,
+            "settings": {**weights, "epochs": 2},
+            "result": {"acc": weights["companion_weight"]},
+        }
+        for name, weights in rows.items()
+        if name.startswith("DDC-UCO_T") and "linear" not in name
+    ]
+    table = companion.weights_table(records)
+    assert "DDC-UCO_T:" in table and "DDC-UCO_N:" not in table
+    assert cells(table.partition("\n\n")[2]) == {
+        "constant": ["0.001", "0.010", "0.100"],
+        "exponential": ["0.001", "0.010", "0.100"],
+        "linear": ["", "", ""],
+    }
+
+
+def test_weights_of_companions_are_those_of_the_fit():
+    for _, weights, make in companion.weighted(3, (1, 8, 8), 2, seed=0):
+        model = make()
+        assert {name: getattr(model, name) for name in weights} == weights
+        assert (model.lr, model.max_epochs) == (companion.RATE, 2)
+
+
 def test_a_curve_reports_and_changes_nothing(tmp_path):
     X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).numpy()
     settings = {
@@ -193,8 +221,14 @@ def test_a_curve_reports_and_changes_nothing(tmp_path):
     }
     model = published.recipes.pcx(**settings)
     found = published.measure(lambda: (X, [0, 1, 2] * 20), model)
-    assert found["curve"]["epochs"] == [1, 5, 10]
+    curve = found["curve"]
+    assert curve["epochs"] == [1, 5, 10]
+    assert all(1 / 3 < value <= 1 for value in curve[published.LARGEST])
+    assert {len(curve[name]) for name in published.TERMS} == {3}
     assert found["steps"] == 12
+    record = {"data": "normal", "method": published.SMALL, "settings": {"epochs": 12}}
+    published.draw_losses([{**record, "result": found}], tmp_path / "losses.png")
+    assert (tmp_path / "losses.png").stat().st_size > 0
     model = published.recipes.pcx(**settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClusterCollapseWarning)  # as it does
@@ -375,7 +409,8 @@ def test_speed_is_measured_without_peers(tmp_path, monkeypatch, without_peers):
     options = ["--quick", "--output", str(tmp_path)]
     assert speed.BENCHMARK.main(options) == 0
     report = (tmp_path / "speed-quick.md").read_text(encoding="utf-8")
-    assert report.count("digits, 64-10") == 3 + len(speed.PROFILED)
+    assert report.count("digits, 64-10") == 3
+    assert report.count(" 2+2 |") == len(speed.PROFILED)
     assert "ClustPy was not installed" in report
     lines = (tmp_path / "speed-quick.jsonl").read_text(encoding="utf-8").splitlines()
     profiles = [r for r in map(json.loads, lines) if r["settings"]["part"] == "profile"]
@@ -402,6 +437,9 @@ def test_all_that_is_timed_is_part_of_a_fit(blobs):
         model = speed.ours(method, 3, (8,), (1, 2), 0)
         with watch.running():
             model.fit(blobs[0])
+            if "init" in model.get_params():
+                model.set_params(init="mixture").fit(blobs[0])
+                model.set_params(init="auto")
             if "pretraining" in model.get_params():  # that of the default profile
                 model.set_params(pretraining="neighbors").fit(blobs[0])
         called |= set(watch.seconds)
