@@ -5,6 +5,7 @@ A display holds data (`__init__`), can be computed from an estimator
 is drawn, not before.
 """
 
+from deepcluster_sk.plotting._agreement import AgreementDisplay
 from deepcluster_sk.plotting._denoising import DenoisingDisplay
 from deepcluster_sk.plotting._embedding import EmbeddingDisplay
 from deepcluster_sk.plotting._exemplars import ExemplarDisplay
@@ -13,6 +14,7 @@ from deepcluster_sk.plotting._mismatch import ObjectiveMismatchDisplay
 from deepcluster_sk.plotting._number_of_clusters import NumberOfClustersDisplay
 
 __all__ = [
+    "AgreementDisplay",
     "DenoisingDisplay",
     "EmbeddingDisplay",
     "ExemplarDisplay",
