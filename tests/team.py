@@ -3,6 +3,8 @@
 Every process runs every case and writes what came out: a model, or an error.
 """
 
+import socket
+
 import joblib
 import numpy as np
 import torch
@@ -17,6 +19,13 @@ from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk.building import Phase
 
 drawn = []
+
+
+def free_port():
+    """A port of this machine that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 class Dropout(nn.Module):

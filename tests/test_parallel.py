@@ -2,11 +2,9 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
 
 import joblib
 import numpy as np
@@ -14,12 +12,10 @@ import pytest
 import torch
 from instances import GRADIENT
 from numpy.testing import assert_allclose
-from sklearn.base import clone
-from sklearn.datasets import load_digits
-from team import results
+from team import free_port, results
 from test_persistence import assert_same, public_attributes
 
-from deepcluster_sk import load, parallel
+from deepcluster_sk import parallel
 from deepcluster_sk._training._distributed import is_distributed
 
 ALIKE = [
@@ -61,10 +57,8 @@ def team(rows, tmp_path_factory):
     """What comes out in each of two processes, and what they wrote to the terminal."""
     folder = tmp_path_factory.mktemp("team")
     np.save(folder / "X.npy", rows)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    address |= {"WORLD_SIZE": "2"}
     # One thread each: how many there are decides the last digits.
     address |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     code = (
@@ -150,27 +144,6 @@ def test_what_cannot_be_done_is_refused_in_all_processes(name, kind, message, te
     for found in team[0]:
         assert isinstance(found[name], kind)
         assert re.search(message, str(found[name]))
-
-
-def test_the_script_of_the_user_guide_runs(tmp_path):
-    page = Path(__file__).parents[1] / "docs" / "scaling.rst"
-    block = re.search(
-        r"code-block:: python\n\n(.*?)\n(?=\S)", page.read_text("utf-8"), re.DOTALL
-    )
-    (tmp_path / "train.py").write_text(dedent(block.group(1)))
-    command = "-m torch.distributed.run --standalone --nproc-per-node 2 train.py"
-    subprocess.run(
-        [sys.executable, *command.split()],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=400,  # two processes that import torch, perhaps beside others
-        check=True,
-    )
-    X = load_digits().data
-    model = load(tmp_path / "model.safetensors")
-    assert (model.predict(X) == model.labels_).all()
-    expected = clone(model).fit(X)
-    assert_allclose(model.objective_, expected.objective_, rtol=1e-4)
 
 
 class Lonely:
