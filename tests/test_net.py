@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 
-from deepcluster_sk import Autoencoder
+from deepcluster_sk import IDEC, Autoencoder, load
 from deepcluster_sk._estimator._network_base import add_noise, resolve_device
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._data import Batches, Rows
@@ -202,3 +203,24 @@ def test_inverse_transform_decodes(X):
 def test_device_names():
     assert resolve_device("auto").type in ("cuda", "mps", "cpu")
     assert resolve_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("matrices", [True, False])
+def test_auto_takes_bfloat16_where_the_processor_multiplies_matrices_of_it(
+    matrices, monkeypatch, blobs, tmp_path
+):
+    found = {"amx_bf16": matrices}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    short = {"hidden_layer_sizes": (8,), "pretrain_epochs": 2, "max_epochs": 2}
+    model = IDEC(3, precision="auto", device="cpu", random_state=0, **short)
+    model.fit(blobs[0])
+    name = "bfloat16" if matrices else "float32"
+    assert model.precision_ == name
+    same = clone(model).set_params(precision=name).fit(blobs[0])
+    assert model.objective_ == same.objective_
+    # On another machine the network that was saved computes as it did.
+    model.save(tmp_path / "model.safetensors")
+    found["amx_bf16"] = not matrices
+    again = load(tmp_path / "model.safetensors")
+    assert again.precision_ == name
+    assert_array_equal(again.transform(blobs[0]), model.transform(blobs[0]))

@@ -48,10 +48,10 @@ def write_onnx(estimator: BaseDeepEstimator, path: str | os.PathLike[str]) -> No
     path : str or path-like
     """
     name = type(estimator).__name__
-    if estimator.precision != "float32":
+    if estimator._precision() != "float32":
         raise ValueError(
-            f"{name} with precision={estimator.precision!r} cannot be exported: what "
-            "it computes depends on the processor. Fit with precision='float32'."
+            f"{name} with precision={estimator._precision()!r} cannot be exported: "
+            "what it computes depends on the processor. Fit with precision='float32'."
         )
     try:
         import onnx  # noqa: F401  # which torch imports only once all is done

@@ -156,9 +156,10 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         relative amount in 10 epochs. 0 never stops early.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"float32", "bfloat16", "auto"}, default="float32"
         Numbers in which the network computes, in training and in prediction.
-        "bfloat16", of 8 significant bits, is faster where the hardware knows it.
+        "bfloat16", of 8 significant bits, is faster where the hardware knows it; "auto"
+        takes it where the device multiplies matrices of it, and float32 elsewhere.
         Weights, losses and codes stay float32.
     callbacks : list of skorch callbacks or None, default=None
         Called in training, after the library's own. These are callbacks of skorch
@@ -201,6 +202,8 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
     hidden_layer_sizes_ : tuple of int or None
         The widths or channels of the hidden layers; None for those of a callable
         ``architecture``, and where the module has its own.
+    precision_ : {"float32", "bfloat16"}
+        The numbers in which the network computes.
     module_ : torch.nn.Module
         The trained network.
     net_ : skorch.NeuralNet
@@ -305,7 +308,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         n_init: int = 1,
         tol: float = 1e-4,
         device: str | torch.device = "auto",
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Literal["float32", "bfloat16", "auto"] = "float32",
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
