@@ -7,6 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 
 from deepcluster_sk import DCN, DEC, IDEC
+from deepcluster_sk.initialization import _centers
 from deepcluster_sk.initialization._centers import (
     WITHIN_RIDGE,
     kmeans_start,
@@ -125,3 +126,19 @@ def test_change_of_units_leaves_reconstructions_alone():
     last = [row for row in model.history_ if row["phase"] == "pretrain"][-1]
     # With values hidden from it, the network did worse than it does now.
     assert error / scale < last["reconstruction"]
+
+
+def test_restarts_look_at_some_of_many_rows(monkeypatch):
+    X, y = elongated(length=0.4)
+    monkeypatch.setattr(_centers, "START_ROWS", 60)
+    seen = []
+    fit = _centers.KMeans.fit
+    monkeypatch.setattr(
+        _centers.KMeans, "fit", lambda self, X: seen.append(len(X)) or fit(self, X)
+    )
+    code = torch.from_numpy(X)
+    centers, labels = kmeans_start(code, 3, np.random.RandomState(0))
+    assert seen == [60]
+    distance = np.square(X[:, None] - centers).sum(2)
+    np.testing.assert_array_equal(labels, distance.argmin(1))
+    assert adjusted_rand_score(y, labels) > 0.95

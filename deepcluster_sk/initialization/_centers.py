@@ -205,9 +205,14 @@ def kmeans_start(
     Returns
     -------
     centers : ndarray of shape (k, h), float32
-        The means.
+        The means of their rows, or of those that were looked at.
     labels : ndarray of shape (n,), int64
         The nearest one of each row.
+
+    Notes
+    -----
+    Of more than 10,000 rows so many are drawn at random, and the others go to the
+    nearest mean: restarts over all of a million rows would take longer than training.
 
     Examples
     --------
@@ -222,7 +227,12 @@ def kmeans_start(
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
     # Fewer distinct codes than clusters: those that end empty are announced by us.
     work = embedding.numel() * n_clusters
+    rows = embedding.detach().cpu().numpy()
+    some = rows
+    if len(rows) > START_ROWS:
+        some = rows[np.sort(random_state.permutation(len(rows))[:START_ROWS])]
     with ignored_warnings(ConvergenceWarning), threads_for(work):
-        labels = kmeans.fit_predict(embedding.detach().cpu().numpy())
+        kmeans.fit(some)
+        labels = kmeans.labels_ if some is rows else kmeans.predict(rows)
     centers, labels = numbered(kmeans.cluster_centers_, labels)
     return centers.astype(np.float32), labels.astype(np.int64)
