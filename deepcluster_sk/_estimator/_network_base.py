@@ -19,6 +19,7 @@ from deepcluster_sk._estimator._base import (
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
+    check_init,
     check_layer_sizes,
     check_some_layer,
 )
@@ -369,6 +370,10 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
             "trainable": False,
             **self._network_arguments(n_features),
         }
+
+    def _validate_settings(self, n_features):
+        super()._validate_settings(n_features)
+        check_init(self, n_features)
 
     def _assign(self, module, x):
         """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""

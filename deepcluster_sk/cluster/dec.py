@@ -214,18 +214,20 @@ class DEC(_BaseDEC):
         Largest number of epochs of the autoencoder before the clustering; for
         "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
         steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
-    init : {"auto", "mixture", "k-means"}, default="auto"
+    init : {"auto", "mixture", "k-means"} or array-like, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
         data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
-        one allows.
+        one allows. An array of shape (n_clusters, n_features) holds a centre
+        for each cluster, in the units of X, as ``KMeans`` takes it: a cluster starts
+        from the rows that are nearest to its centre, at the mean of their codes.
     whiten : bool, default=True
         Whether the code is mapped linearly before the clustering: to directions of
         equal variance after a pretraining by reconstruction alone, to round clusters
-        by ``init="mixture"``. False leaves it as the autoencoder made it; with
-        ``init="k-means"`` that is what the papers do.
+        by ``init="mixture"`` or an array. False leaves it as the autoencoder made it;
+        with ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -331,6 +333,13 @@ class DEC(_BaseDEC):
     is whitened (directions that hardly vary are not blown up), and with
     ``init="mixture"`` it is then mapped such that the pooled covariance of the clusters
     is nearly half the identity.
+
+    Centres that are given as ``init`` are compared with rows, not with codes: a centre
+    need not be a row, and where a network maps it says little of where it maps the rows
+    around it. Of more than 10,000 rows so many are compared, drawn at random. A centre
+    that is the nearest one of no row starts at the row farthest from its own centre,
+    and a ``ClusterCollapseWarning`` says so.
+
     Self-training sharpens clusters but hardly joins or cuts them, so much depends on
     the first ones: in the code of an autoencoder they are elongated, and k-means cuts
     the longest. The authors start from k-means on the code as it is:
@@ -399,7 +408,7 @@ class DEC(_BaseDEC):
         mask_rate: float = 0.2,
         update_interval: int = 1,
         pretrain_epochs: int | Literal["auto"] = "auto",
-        init: Literal["auto", "mixture", "k-means"] = "auto",
+        init: Literal["auto", "mixture", "k-means"] | ArrayLike = "auto",
         whiten: bool = True,
         max_epochs: int = 100,
         batch_size: int = 256,
@@ -513,18 +522,20 @@ class IDEC(DecoderMixin, _BaseDEC):
         Largest number of epochs of the autoencoder before the clustering; for
         "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
         steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
-    init : {"auto", "mixture", "k-means"}, default="auto"
+    init : {"auto", "mixture", "k-means"} or array-like, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
         data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
-        one allows.
+        one allows. An array of shape (n_clusters, n_features) holds a centre
+        for each cluster, in the units of X, as ``KMeans`` takes it: a cluster starts
+        from the rows that are nearest to its centre, at the mean of their codes.
     whiten : bool, default=True
         Whether the code is mapped linearly before the clustering: to directions of
         equal variance after a pretraining by reconstruction alone, to round clusters
-        by ``init="mixture"``. False leaves it as the autoencoder made it; with
-        ``init="k-means"`` that is what the papers do.
+        by ``init="mixture"`` or an array. False leaves it as the autoencoder made it;
+        with ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -676,7 +687,7 @@ class IDEC(DecoderMixin, _BaseDEC):
         mask_rate: float = 0.2,
         update_interval: int = 1,
         pretrain_epochs: int | Literal["auto"] = "auto",
-        init: Literal["auto", "mixture", "k-means"] = "auto",
+        init: Literal["auto", "mixture", "k-means"] | ArrayLike = "auto",
         whiten: bool = True,
         max_epochs: int = 100,
         batch_size: int = 256,

@@ -12,6 +12,7 @@ from deepcluster_sk.initialization._first_clusters import (
     FIRST_CLUSTERS_CONSTRAINTS,
     FirstClusters,
     first_clusters,
+    init_name,
     random_start,
 )
 from deepcluster_sk.initialization._neighbors import (
@@ -43,6 +44,7 @@ __all__ = [
     "count_clusters",
     "embed_neighbors",
     "first_clusters",
+    "init_name",
     "kmeans_start",
     "masking_noise",
     "mixture_start",

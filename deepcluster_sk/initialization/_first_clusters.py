@@ -32,9 +32,14 @@ FIRST_CLUSTERS_CONSTRAINTS = {
         Interval(numbers.Integral, 0, None, closed="left"),
         StrOptions({"auto"}),
     ],
-    "init": [StrOptions({"auto", "mixture", "k-means"})],
+    "init": [StrOptions({"auto", "mixture", "k-means"}), "array-like"],
     "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
 }
+
+
+def init_name(init):
+    """The name of a start, or "given" for an array, which no name compares with."""
+    return init if isinstance(init, str) else "given"
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def first_clusters(estimator, run, place=place_centers):
         The module is a ``CentroidAutoencoder``.
     place : callable, default=place_centers
         ``place(run, n_clusters, init)`` finds centres and labels in a code that does
-        not show clusters by itself.
+        not show clusters by itself, or takes those that are given.
 
     Yields
     ------
@@ -121,13 +126,14 @@ def first_clusters(estimator, run, place=place_centers):
         place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
     init, k, lr, code = estimator.init, estimator._number_of_clusters(), None, None
+    searched = init_name(init) == "auto"
     if estimator.pretraining == "neighbors":
         code = yield from neighbor_pretraining(
             sample,
             None if epochs == "auto" else epochs,
             estimator.n_neighbors,
             estimator.latent_dim,
-            k if init == "auto" else None,
+            k if searched else None,
         )
         lr = CLUSTERING_RATE * estimator.lr
     else:
@@ -147,7 +153,8 @@ def first_clusters(estimator, run, place=place_centers):
         labels = torch.from_numpy(code.labels.astype("int64")).to(index.device)
     else:
         code = None
-        centers, labels = place(sample, k, "mixture" if init == "auto" else init)
+        centers, labels = place(sample, k, "mixture" if searched else init)
+        run.n_reseeded += sample.n_reseeded
     every = torch.full((len(run.rows),), -1, dtype=torch.long, device=index.device)
     every[index] = labels.to(index.device)
     return FirstClusters(centers, every, sample, code, lr)
