@@ -222,6 +222,28 @@ def check_init(estimator, n_features):
         )
 
 
+def check_warm_start(estimator):
+    """Refuse what a fit that goes on from the one before cannot do.
+
+    Parameters
+    ----------
+    estimator : BaseDeepEstimator
+        Fitted.
+    """
+    name, k = type(estimator).__name__, getattr(estimator, "n_clusters_", None)
+    if k is not None and estimator.n_clusters not in ("auto", k):
+        raise ValueError(
+            f"warm_start=True of {name} goes on with the fitted network, which has {k} "
+            f"clusters. Got n_clusters={estimator.n_clusters} instead."
+        )
+    if estimator.checkpoint is not None:
+        raise ValueError(
+            f"The 'checkpoint' parameter of {name} must be None where warm_start=True "
+            "goes on with a fitted network: what was fitted before is not in the "
+            f"folder. Got {estimator.checkpoint!r} instead."
+        )
+
+
 def check_layer_sizes(estimator):
     """Refuse ``hidden_layer_sizes`` that are not positive integers."""
     sizes = estimator.hidden_layer_sizes

@@ -201,6 +201,11 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the noise. Pass an int
         for the same result at every call.
@@ -327,6 +332,7 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -356,6 +362,7 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _module_spec(self, n_features):
@@ -378,13 +385,13 @@ class DKM(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
             RelativeReconstruction(), loss, first.neighbor_term(self.neighbor_weight)
         )
         track = TrackLabels(loss.memory, partial(reseed_farthest, run, loss.memory))
-        annealing = 0
-        if self.alpha == "annealed":
+        annealed, annealing = self.alpha == "annealed", 0
+        if annealed and not run.is_warm:
             annealing = min(len(ALPHAS) * self.update_interval, self.max_epochs)
             grow = _SetAlpha(loss, ALPHAS, self.update_interval)
             callbacks = [grow, track]
             yield Phase("anneal", terms, annealing, first.lr, callbacks)
-        last = ALPHAS[-1:] if annealing else [self.alpha]
+        last = ALPHAS[-1:] if annealed else [self.alpha]
         callbacks = [_SetAlpha(loss, last, 1), track, StopOnStableLabels(self.tol)]
         yield Phase("cluster", terms, self.max_epochs - annealing, first.lr, callbacks)
 

@@ -262,6 +262,11 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the k-means start. Pass
         an int for the same result at every call.
@@ -411,6 +416,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -445,6 +451,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _module_spec(self, n_features):
@@ -496,7 +503,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     def _phases(self, run):
         first = yield from self._start(run)
-        burn_in = min(self.burn_in_epochs, self.max_epochs)
+        burn_in = 0 if run.is_warm else min(self.burn_in_epochs, self.max_epochs)
         held = None if init_name(self.init) == "k-means" else first.labels
         loss = self._criterion(burn_in=True, fixed_labels=held)
         yield self._phase(run, "burn-in", loss, burn_in, first)

@@ -191,6 +191,11 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the noise. Pass an int
         for the same result at every call.
@@ -328,6 +333,7 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -355,6 +361,7 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _module_spec(self, n_features):

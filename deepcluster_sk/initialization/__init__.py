@@ -20,6 +20,7 @@ from deepcluster_sk.initialization._neighbors import (
     embed_neighbors,
     neighbor_label_pretraining,
     neighbor_pretraining,
+    present_code,
 )
 from deepcluster_sk.initialization._number_of_clusters import count_clusters
 from deepcluster_sk.initialization._pretraining import (
@@ -52,6 +53,7 @@ __all__ = [
     "neighbor_pretraining",
     "place_centers",
     "pooled_covariance",
+    "present_code",
     "pretraining",
     "random_start",
     "reseed_farthest",

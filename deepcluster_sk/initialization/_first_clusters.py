@@ -9,7 +9,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.initialization._centers import place_centers
-from deepcluster_sk.initialization._neighbors import NeighborCode, neighbor_pretraining
+from deepcluster_sk.initialization._neighbors import (
+    NeighborCode,
+    neighbor_pretraining,
+    present_code,
+)
 from deepcluster_sk.initialization._pretraining import check_stages, pretraining
 from deepcluster_sk.initialization._standardization import (
     START_ROWS,
@@ -58,6 +62,8 @@ class FirstClusters:
         The code that was learned from neighbours.
     lr : float or None
         Learning rate of the clustering; None is that of the pretraining.
+    is_scaled : bool
+        Whether ``code`` is in the units that codes have in the clustering.
     """
 
     centers: torch.Tensor
@@ -65,15 +71,16 @@ class FirstClusters:
     sample: Run
     code: NeighborCode | None = None
     lr: float | None = None
+    is_scaled: bool = False
 
     def neighbor_term(self, weight, scale=1.0):
         """The criterion that holds codes where their neighbours put them, or None.
 
-        ``scale`` is what the module multiplies its codes with.
+        ``scale`` is what the module multiplies its codes with, since they were learned.
         """
         if self.code is None or weight == 0:
             return None
-        return self.code.criterion(weight, scale)
+        return self.code.criterion(weight, 1.0 if self.is_scaled else scale)
 
     def labels_of_all(self, code):
         """Clusters of all rows; those that nobody looked at get the nearest centre."""
@@ -100,8 +107,33 @@ def random_start(run):
     return FirstClusters(run.module.centers, torch.full_like(index, -1), run)
 
 
+def fitted_clusters(run, keeps_code, lr):
+    """The clusters of the module, which is that of the fit before.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``.
+    keeps_code : bool
+        Whether codes are to be held where they are.
+    lr : float or None
+        Learning rate of the clustering.
+
+    Returns
+    -------
+    first : FirstClusters
+    """
+    module = run.module
+    labels = run.apply(lambda x: module.distances(module.encode(x)).argmin(1))
+    code = present_code(run) if keeps_code else None
+    sample, _ = run.sample(START_ROWS)
+    return FirstClusters(module.centers, labels, sample, code, is_scaled=True, lr=lr)
+
+
 def first_clusters(estimator, run, place=place_centers):
     """Phases of the pretraining, and the first clusters.
+
+    Where the module is that of the fit before there are no phases.
 
     Parameters
     ----------
@@ -121,13 +153,17 @@ def first_clusters(estimator, run, place=place_centers):
     -------
     first : FirstClusters
     """
+    of_neighbors = estimator.pretraining == "neighbors"
+    searched = init_name(estimator.init) == "auto"
+    lr = CLUSTERING_RATE * estimator.lr if of_neighbors else None
+    if run.is_warm:
+        return fitted_clusters(run, of_neighbors and searched, lr)
     sample, index = run.sample(START_ROWS)
     if not estimator.whiten:
         place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
-    init, k, lr, code = estimator.init, estimator._number_of_clusters(), None, None
-    searched = init_name(init) == "auto"
-    if estimator.pretraining == "neighbors":
+    init, k, code = estimator.init, estimator._number_of_clusters(), None
+    if of_neighbors:
         code = yield from neighbor_pretraining(
             sample,
             None if epochs == "auto" else epochs,
@@ -135,7 +171,6 @@ def first_clusters(estimator, run, place=place_centers):
             estimator.latent_dim,
             k if searched else None,
         )
-        lr = CLUSTERING_RATE * estimator.lr
     else:
         check_stages(estimator, run.module)
         yield from pretraining(
