@@ -53,6 +53,10 @@ position j of the first axis gets, in place, what position ``order[j]`` had, ``o
 being a tensor of int64 on the CPU. Where labels do not follow, numbers stay as they
 are.
 
+A method that offers ``warm_start`` leaves out the phases that only prepare the
+clustering where ``run.is_warm``. What it writes into the module before its first phase
+is then replaced by the weights of the fit before.
+
 ``_start(run)`` and ``_partial_phase(run, criterion)`` are those of ``PartialFitMixin``.
 A clusterer without a network derives from ``BaseSolverClusterer`` and defines
 ``_solve(run)``, which returns a ``Solution``.

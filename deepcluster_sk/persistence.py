@@ -39,8 +39,8 @@ def load(path: str | os.PathLike[str], **parameters: Any) -> EstimatorTemplate:
     -------
     estimator : estimator of ``deepcluster_sk``
         Fitted. What only training needs is not in the file, as it is not in an
-        estimator after ``fit``: ``PCX.partial_fit`` goes on from the saved network
-        with a new optimizer.
+        estimator after ``fit``: ``PCX.partial_fit``, and ``fit`` with
+        ``warm_start=True``, go on from the saved network with a new optimizer.
 
     Raises
     ------

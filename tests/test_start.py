@@ -88,7 +88,7 @@ def test_units_of_the_code_when_clustering_starts(Estimator, init, monkeypatch):
         found.append((before, labels.numpy().copy()))  # training writes into them
         return centers, labels
 
-    monkeypatch.setattr(first_clusters, "__defaults__", (place_and_keep, True))
+    monkeypatch.setattr(first_clusters, "__defaults__", (place_and_keep,))
     X, y = elongated(length=1.0)
     start = Start()
     Estimator(3, init=init, callbacks=[start], **SETTINGS).fit(X)

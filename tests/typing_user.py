@@ -72,6 +72,7 @@ y = [0, 1, 2] * 3
 
 # Estimators are made, fitted, and asked.
 dec = DEC(3, latent_dim=2, hidden_layer_sizes=(8, 8), random_state=0)
+assert_type(DEC(3, init=X[:3], warm_start=True).fit(X), DEC)
 assert_type(dec.fit(X), DEC)
 assert_type(dec.fit(X, y), DEC)
 assert_type(dec.fit_predict(X), Labels)

@@ -77,6 +77,7 @@ class EstimatorTemplate(
     verbose: int = 0
     random_state: int | np.random.RandomState | None = None
     checkpoint: str | os.PathLike[str] | None = None
+    warm_start: bool = False
 
     if TYPE_CHECKING:  # what scikit-learn's bases bring, which tell no types
         n_features_in_: int
@@ -178,6 +179,9 @@ class EstimatorTemplate(
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Train on the rows of X.
 
+        Where an estimator has ``warm_start=True`` and is fitted, this goes on from
+        there; if it is refused or fails, what was fitted before stays.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -199,13 +203,20 @@ class EstimatorTemplate(
         ConvergenceError
             If a loss term or the embedding is no longer finite.
         """
-        self._remove_fitted()
+        is_warm = self._is_warm()
+        if not is_warm:
+            self._remove_fitted()
         try:
             self._fit(X, y)
         except BaseException:
-            self._remove_fitted()
+            if not is_warm:
+                self._remove_fitted()
             raise
         return self
+
+    def _is_warm(self):
+        """Whether a fit goes on from the one before."""
+        return self.warm_start and self.__sklearn_is_fitted__()
 
     def _remove_fitted(self):
         """Remove every fitted attribute: nothing half-fitted is left."""
@@ -219,7 +230,8 @@ class EstimatorTemplate(
             rows = self._prepare(X)
         random_state = check_random_state(self.random_state)
         largest = np.iinfo(np.int32).max
-        seeds = [random_state.randint(largest) for _ in range(self._n_runs())]
+        n_runs = 1 if self._is_warm() else self._n_runs()
+        seeds = [random_state.randint(largest) for _ in range(n_runs)]
         check_same_call(self, X, y, rows)
         run = best_run(self, X, y, rows, distributed.from_first_process(seeds))
         run.rows = rows
@@ -256,7 +268,7 @@ class EstimatorTemplate(
     # --- validation -----------------------------------------------------------
 
     def _validate_training_data(self, X):
-        X = check_data(self, X, reset=True)
+        X = check_data(self, X, reset=not self._is_warm())
         self._validate_settings(X.shape[1])
         self._check_size(*X.shape)
         return X

@@ -51,7 +51,8 @@ def best_run(estimator, X, y, rows, seeds):
 
 def _find_number_of_clusters(estimator, rows, seeds):
     """Once for all runs: objectives of different numbers cannot be compared."""
-    if getattr(estimator, "n_clusters", None) == "auto":
+    is_to_find = getattr(estimator, "n_clusters", None) == "auto"
+    if is_to_find and not estimator._is_warm():
         with threads_for(0):  # what is large in it asks for more
             estimator.n_clusters_ = estimator._count_clusters(rows, seeds[0])
 

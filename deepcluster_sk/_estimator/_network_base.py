@@ -19,8 +19,10 @@ from deepcluster_sk._estimator._base import (
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
+    check_init,
     check_layer_sizes,
     check_some_layer,
+    check_warm_start,
 )
 from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._data import rows_of
@@ -70,6 +72,22 @@ def resolve_device(device):
             f"device={device!r} cannot be used here: {error}. Use 'auto' or 'cpu'."
         ) from error
     return resolved
+
+
+def load_fitted(module, estimator):
+    """Fill a module with the weights of a fitted estimator, or refuse another one."""
+    weights, own = estimator.module_.state_dict(), module.state_dict()
+    shapes, wanted = ({n: tuple(t.shape) for n, t in s.items()} for s in (weights, own))
+    if shapes != wanted:
+        name = next(n for n in {**shapes, **wanted} if shapes.get(n) != wanted.get(n))
+        raise ValueError(
+            f"warm_start=True of {type(estimator).__name__} goes on with the fitted "
+            f"network, but the parameters now ask for another one: {name!r} of shape "
+            f"{wanted.get(name)} instead of {shapes.get(name)}. Leave n_clusters, "
+            "latent_dim and what else the network is made of as they were, or fit a "
+            "new estimator."
+        )
+    module.load_state_dict(weights)
 
 
 def add_noise(noise_std, x, generator):
@@ -144,6 +162,7 @@ class BaseDeepEstimator(EstimatorTemplate):
         "callbacks": [list, tuple, None],
         "checkpoint": [str, os.PathLike, None],
         "verbose": ["verbose"],
+        "warm_start": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -192,7 +211,10 @@ class BaseDeepEstimator(EstimatorTemplate):
 
     def _optimize(self, run):
         """Find the parameters; by default, train through the phases."""
-        for phase in self._phases(run):
+        for number, phase in enumerate(self._phases(run)):
+            if run.is_warm and number == 0:
+                # What a method writes into a module before is for a new one.
+                load_fitted(run.module, self)
             run.train(phase)
 
     def _first_lr(self):
@@ -236,6 +258,9 @@ class BaseDeepEstimator(EstimatorTemplate):
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
+        if self._is_warm():
+            check_warm_start(self)
+            return X
         sizes = self.hidden_layer_sizes
         if sizes is None:
             sizes = self._default_layer_sizes(*X.shape)
@@ -260,12 +285,22 @@ class BaseDeepEstimator(EstimatorTemplate):
         random_state = np.random.RandomState(seed)
         callbacks = self.callbacks or ()
         run = Run(net, rows, y, random_state, callbacks, self.verbose, checkpoint)
+        if self._is_warm():
+            self._recall(run)
+            load_fitted(run.module, self)
+            run.is_warm = True
         with threads_for(self._step_work(run)):
             self._optimize(run)
         self._evaluate(run)
         if checkpoint is not None:
             checkpoint.end(run.objective)
         return run
+
+    def _recall(self, run):
+        """Let a run go on with the records of the fits before, if there are any."""
+        run.history = list(getattr(self, "history_", ()))
+        run.n_iter = getattr(self, "n_iter_", 0)
+        run.stop_reason = dict(getattr(self, "stop_reason_", {}))
 
     def _make_net(self, n_features, device, seed):
         build, kwargs = self._module_spec(n_features)
@@ -392,6 +427,10 @@ class BaseDeepClusterer(ClustererTemplate, BaseDeepEstimator):
             "trainable": False,
             **self._network_arguments(n_features),
         }
+
+    def _validate_settings(self, n_features):
+        super()._validate_settings(n_features)
+        check_init(self, n_features)
 
     def _assign(self, module, x):
         """Cluster of each row of a batch, ``(n, d) -> (n,)``; -1 for none."""

@@ -95,9 +95,7 @@ class PartialFitMixin:
         """A run that continues where the fitted estimator, if it is one, stopped."""
         random_state = np.random.RandomState(net.seed)
         run = Run(net, rows, None, random_state, self.callbacks or (), self.verbose)
-        run.history = list(getattr(self, "history_", ()))
-        run.n_iter = getattr(self, "n_iter_", 0)
-        run.stop_reason = dict(getattr(self, "stop_reason_", {}))
+        self._recall(run)
         return run
 
     def _begin_stream(self, rows, first):

@@ -190,6 +190,60 @@ def check_same_call(estimator, X, y, rows):
         )
 
 
+def check_init(estimator, n_features):
+    """Refuse an array ``init`` that is not a finite centre for each cluster.
+
+    Parameters
+    ----------
+    estimator : BaseDeepClusterer
+        With or without such a parameter.
+    n_features : int
+        Number d of columns of X.
+    """
+    init = getattr(estimator, "init", None)
+    if init is None or isinstance(init, str):
+        return
+    name, k = type(estimator).__name__, estimator.n_clusters
+    if k == "auto":
+        raise ValueError(
+            f"An array as the 'init' parameter of {name} says how many clusters there "
+            "are. Pass the number of its rows as n_clusters. Got n_clusters='auto' "
+            "instead."
+        )
+    with conversion(init, "init"):
+        centers = check_array(
+            init, dtype=np.float32, ensure_2d=False, allow_nd=True, input_name="init"
+        )
+    if centers.shape != (k, n_features):
+        raise ValueError(
+            f"An array as the 'init' parameter of {name} must hold n_clusters={k} "
+            f"centres with a value for each of the {n_features} features of X: its "
+            f"shape must be {(k, n_features)}. Got {centers.shape} instead."
+        )
+
+
+def check_warm_start(estimator):
+    """Refuse what a fit that goes on from the one before cannot do.
+
+    Parameters
+    ----------
+    estimator : BaseDeepEstimator
+        Fitted.
+    """
+    name, k = type(estimator).__name__, getattr(estimator, "n_clusters_", None)
+    if k is not None and estimator.n_clusters not in ("auto", k):
+        raise ValueError(
+            f"warm_start=True of {name} goes on with the fitted network, which has {k} "
+            f"clusters. Got n_clusters={estimator.n_clusters} instead."
+        )
+    if estimator.checkpoint is not None:
+        raise ValueError(
+            f"The 'checkpoint' parameter of {name} must be None where warm_start=True "
+            "goes on with a fitted network: what was fitted before is not in the "
+            f"folder. Got {estimator.checkpoint!r} instead."
+        )
+
+
 def check_layer_sizes(estimator):
     """Refuse ``hidden_layer_sizes`` that are not positive integers."""
     sizes = estimator.hidden_layer_sizes

@@ -92,6 +92,9 @@ class Run:
         Why each phase so far ended.
     n_reseeded : int
         How often an empty cluster was re-seeded; a warning will say so.
+    is_warm : bool
+        Whether the module is that of the fit before (``warm_start``). Then phases that
+        only prepare the clustering are to be left out.
 
     Examples
     --------
@@ -129,6 +132,7 @@ class Run:
         self.n_iter = 0
         self.stop_reason = {}
         self.n_reseeded = 0
+        self.is_warm = False
         self.checkpoint = checkpoint
 
     @property

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from deepcluster_sk._threads import multiplications, threads_for
-from deepcluster_sk.initialization import kmeans_start
+from deepcluster_sk.initialization import init_name, kmeans_start
 from deepcluster_sk.solvers._local_pca import best_of, directions_are_certain
 from deepcluster_sk.solvers._pca_mixture import PCASearch
 
@@ -48,7 +48,7 @@ class LocalPCAMixin:
         search = self._search(self._width())
         if self._finds_penalty():
             found, search = run.rows.from_kmeans, self._search(self.latent_dim)
-            if self.init == "k-means++":
+            if init_name(self.init) == "k-means++":
                 yield found
                 if not directions_are_certain(*X.shape, self.n_clusters):
                     return

@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from deepcluster_sk.criteria import Criterion
+from deepcluster_sk.initialization import init_name
 from deepcluster_sk.losses import simplex_projection
 from deepcluster_sk.losses._common import rows_to_reseed_from
 
@@ -196,7 +197,7 @@ def first_labels(X, n_clusters, init, known, random_state):
     X : ndarray of shape (n, d), float64
     n_clusters : int
         Number k of clusters.
-    init : {"k-means++", "random", "labels"}
+    init : {"k-means++", "random", "labels"} or array-like of shape (k, d)
     known : ndarray of shape (n,) or None
         What ``check_known_labels`` returned, for "labels".
     random_state : RandomState
@@ -205,9 +206,12 @@ def first_labels(X, n_clusters, init, known, random_state):
     -------
     labels : ndarray of shape (n,)
     """
-    if init == "random":
+    how = init_name(init)
+    if how == "random":
         return random_state.randint(n_clusters, size=len(X))
-    if init == "labels":
+    if how == "given":
+        seeds = np.asarray(init, dtype=np.float64)
+    elif how == "labels":
         seeds = np.array([X[known == j].mean(0) for j in range(n_clusters)])
     else:
         seeds, _ = kmeans_plusplus(X, n_clusters, random_state=random_state)

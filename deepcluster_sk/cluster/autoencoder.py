@@ -21,6 +21,7 @@ from deepcluster_sk.initialization import (
     FIRST_CLUSTERS_CONSTRAINTS,
     START_ROWS,
     neighbor_pretraining,
+    present_code,
 )
 from deepcluster_sk.modules import StandardizedAutoencoder, build_autoencoder
 
@@ -112,6 +113,11 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the noise. Pass an int
         for the same result at every call.
@@ -197,6 +203,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.latent_dim = latent_dim
@@ -219,6 +226,7 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _module_spec(self, n_features):
@@ -240,11 +248,14 @@ class Autoencoder(DecoderMixin, BaseDeepEstimator):
 
     def _learn_neighbors(self, run):
         """Phases of a code that keeps neighbours together; the criterion after them."""
-        sample, index = run.sample(START_ROWS)
-        code = yield from neighbor_pretraining(
-            sample, None, self.n_neighbors, self.latent_dim
-        )
-        code = code.of_rows(index, len(run.rows))
+        if run.is_warm:
+            code = present_code(run)
+        else:
+            sample, index = run.sample(START_ROWS)
+            code = yield from neighbor_pretraining(
+                sample, None, self.n_neighbors, self.latent_dim
+            )
+            code = code.of_rows(index, len(run.rows))
         return CombinedCriterion(
             RelativeReconstruction(), code.criterion(self.neighbor_weight)
         )

@@ -146,18 +146,20 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         Largest number of epochs of the autoencoder before the clustering; for
         "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
         steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
-    init : {"auto", "mixture", "k-means"}, default="auto"
+    init : {"auto", "mixture", "k-means"} or array-like, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
         data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
-        one allows.
+        one allows. An array of shape (n_clusters, n_features) holds a centre
+        for each cluster, in the units of X, as ``KMeans`` takes it: a cluster starts
+        from the rows that are nearest to its centre, at the mean of their codes.
     whiten : bool, default=True
         Whether the code is mapped linearly before the clustering: to directions of
         equal variance after a pretraining by reconstruction alone, to round clusters
-        by ``init="mixture"``. False leaves it as the autoencoder made it; with
-        ``init="k-means"`` that is what the papers do.
+        by ``init="mixture"`` or an array. False leaves it as the autoencoder made it;
+        with ``init="k-means"`` that is what the papers do.
     max_epochs : int, default=100
         Largest number of passes over the data while clustering.
     batch_size : int, default=256
@@ -188,6 +190,11 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the noise. Pass an int
         for the same result at every call.
@@ -290,7 +297,7 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         neighbor_weight: float = 1.0,
         mask_rate: float = 0.2,
         pretrain_epochs: int | Literal["auto"] = "auto",
-        init: Literal["auto", "mixture", "k-means"] = "auto",
+        init: Literal["auto", "mixture", "k-means"] | ArrayLike = "auto",
         whiten: bool = True,
         max_epochs: int = 100,
         batch_size: int = 256,
@@ -303,6 +310,7 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -331,6 +339,7 @@ class DCN(AutoClustersMixin, DecoderMixin, BaseDeepClusterer):
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _phases(self, run):

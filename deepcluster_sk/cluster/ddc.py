@@ -195,6 +195,11 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the noise. Pass an int
         for the same result at every call.
@@ -332,6 +337,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -361,6 +367,7 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _default_layer_sizes(self, n_samples, n_features):
@@ -403,8 +410,9 @@ class DDC(SoftAssignmentMixin, ReconstructionMixin, BaseDeepClusterer):
         of_neighbors = self.pretraining == "neighbors"
         if of_neighbors:
             standardize_data(run)
-        yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
-        if of_neighbors:
+        if not run.is_warm:
+            yield Phase("pretrain", RelativeReconstruction(), self.pretrain_epochs)
+        if of_neighbors and not run.is_warm:
             yield from neighbor_label_pretraining(
                 run, self.n_neighbors, self.n_clusters
             )

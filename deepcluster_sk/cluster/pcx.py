@@ -23,6 +23,7 @@ from deepcluster_sk.initialization import (
     FIRST_CLUSTERS_CONSTRAINTS,
     START_ROWS,
     first_clusters,
+    init_name,
     masking_noise,
     place_centers,
     random_start,
@@ -218,15 +219,18 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         Largest number of epochs of the autoencoder before the clustering; for
         "neighbors" the rate falls in the last quarter. "auto" takes up to some 600
         steps, whatever the number of rows, for "neighbors", and 100 epochs otherwise.
-    init : {"auto", "mixture", "k-means", "random"}, default="auto"
+    init : {"auto", "mixture", "k-means", "random"} or array-like, default="auto"
         How the first clusters are found in the code. "auto": with
         ``pretraining="neighbors"`` the most probable of several partitions, of the
         data and of their graph, otherwise "mixture". "k-means": with 20 restarts;
         "mixture": going on from there by Gaussians whose covariances are shrunk towards
         their pooled one, whose linear map of the code makes clusters as round as that
-        one allows. "random", the paper's start: weights and centroids are drawn from
-        the uniform distribution of Glorot and Bengio, and all is trained jointly from
-        there, without any pretraining and in the code as it is.
+        one allows. An array of shape (n_clusters, n_features) holds a centre
+        for each cluster, in the units of X, as ``KMeans`` takes it: a cluster starts
+        from the rows that are nearest to its centre, at the mean of their codes.
+        "random", the paper's start: weights and centroids are drawn from the uniform
+        distribution of Glorot and Bengio, and all is trained jointly from there,
+        without any pretraining and in the code as it is.
     max_epochs : int, default=60
         Largest number of passes over the data after pretraining. The paper makes
         1,000 passes over 70,000 images, and most data repay more than the default.
@@ -259,6 +263,11 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         saved is removed at the end.
     verbose : int, default=0
         Above 0, show a progress bar.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the one before: with the fitted network
+        and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs
+        of a new optimizer. ``history_`` and ``n_iter_`` go on, too. ``n_init`` is 1
+        then.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the k-means start. Pass
         an int for the same result at every call.
@@ -371,7 +380,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         "decay": [Interval(numbers.Real, 0, 1, closed="left")],
         "decay_by_size": ["boolean"],
         "centroid_update": [StrOptions({"before-step", "after-step"})],
-        "init": [StrOptions({"auto", "mixture", "k-means", "random"})],
+        "init": [StrOptions({"auto", "mixture", "k-means", "random"}), "array-like"],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
     }
 
@@ -398,7 +407,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         neighbor_weight: float = 1.0,
         mask_rate: float = 0.2,
         pretrain_epochs: int | Literal["auto"] = "auto",
-        init: Literal["auto", "mixture", "k-means", "random"] = "auto",
+        init: Literal["auto", "mixture", "k-means", "random"] | ArrayLike = "auto",
         max_epochs: int = 60,
         batch_size: int = 256,
         lr: float = 5e-4,
@@ -410,6 +419,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         callbacks: Sequence[Callback] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         verbose: int = 0,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -444,13 +454,14 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.verbose = verbose
+        self.warm_start = warm_start
         self.random_state = random_state
 
     def _module_spec(self, n_features):
         return ExemplarAutoencoder, {
             "n_clusters": self.n_clusters,
             "temperature": self.temperature,
-            "glorot": self.init == "random",
+            "glorot": init_name(self.init) == "random",
             **self._network_arguments(n_features),
         }
 
@@ -471,7 +482,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         """Pretrain, and place the centroids; returns the first clusters."""
         module, n = run.module, len(run.rows)
         batch_size = n / -(-n // self.batch_size)
-        if self.init == "random":
+        if init_name(self.init) == "random":
             module.sizes.fill_(batch_size / self.n_clusters)
             return random_start(run)
         place = partial(self._place, batch_size)
@@ -487,7 +498,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     def _place(self, batch_size, run, n_clusters, init):
         """Place the centroids where the code does not show clusters by itself."""
-        if not self.imbalanced or init != "k-means":
+        if not self.imbalanced or init_name(init) != "k-means":
             return place_centers(run, n_clusters, init)
         codes = run.apply(run.module.encode)
         weighting = run.random_state, self.size_smoothing, batch_size
@@ -495,8 +506,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
 
     def _phases(self, run):
         first = yield from self._start(run)
-        burn_in = min(self.burn_in_epochs, self.max_epochs)
-        held = None if self.init == "k-means" else first.labels
+        burn_in = 0 if run.is_warm else min(self.burn_in_epochs, self.max_epochs)
+        held = None if init_name(self.init) == "k-means" else first.labels
         loss = self._criterion(burn_in=True, fixed_labels=held)
         yield self._phase(run, "burn-in", loss, burn_in, first)
         epochs = self.max_epochs - burn_in

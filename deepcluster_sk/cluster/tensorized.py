@@ -24,6 +24,7 @@ from deepcluster_sk.cluster._tensorized_parts import (
     check_networks,
     first_labels,
 )
+from deepcluster_sk.initialization import init_name
 from deepcluster_sk.modules import build_tensorized_autoencoder
 from deepcluster_sk.solvers._local_pca import WEAKEST_PENALTY
 
@@ -95,9 +96,11 @@ class TensorizedAutoencoder(
         1).
     assignment_lr : float, default=0.25
         Step size of "projected" and "constrained", in units of the mean cost.
-    init : {"k-means++", "random", "labels"}, default="k-means++"
+    init : {"k-means++", "random", "labels"} or array-like, default="k-means++"
         Where S starts: at the nearest of k seeds, at random, or at the nearest
-        mean of the samples labelled by ``y``.
+        mean of the samples labelled by ``y``. An array of shape
+        (n_clusters, n_features) holds a centre for each cluster, in the units of X, as
+        ``KMeans`` takes it: each sample starts at the nearest one.
     noise_std : float, default=0.0
         Standard deviation, in units of X, of the Gaussian noise added to the
         inputs in training. The exact solver draws none: it takes the expectation
@@ -115,10 +118,10 @@ class TensorizedAutoencoder(
         called as ``optimizer(parameters, lr=lr)``.
     n_init : "auto" or int, default="auto"
         Number of runs from different seeds; the one of lowest objective is kept.
-        "auto" makes 10 with the exact solver and 1 with the other. Where penalties
-        are found and ``init="k-means++"``, each is compared with a run from the
-        clusters of k-means; where there are fewer than 3.7 samples for each cluster
-        and feature, that is the only one.
+        "auto" makes 10 with the exact solver, and 1 with the other or where ``init``
+        is an array. Where penalties are found and ``init="k-means++"``, each is
+        compared with a run from the clusters of k-means; where there are fewer than 3.7
+        samples for each cluster and feature, that is the only one.
     tol : float, default=1e-4
         Training stops when the mean loss of the last epochs, a fifth of those so
         far and at least 10, is below that of as many before by less than this
@@ -288,7 +291,7 @@ class TensorizedAutoencoder(
         "solver": [StrOptions({"auto", "exact", "gradient"})],
         "assignment": [StrOptions({*EXACT, "projected", "constrained"})],
         "assignment_lr": [Interval(numbers.Real, 0, None, closed="neither")],
-        "init": [StrOptions({"k-means++", "random", "labels"})],
+        "init": [StrOptions({"k-means++", "random", "labels"}), "array-like"],
         "noise_std": [Interval(numbers.Real, 0, None, closed="left")],
         "n_init": [
             Interval(numbers.Integral, 1, None, closed="left"),
@@ -309,7 +312,7 @@ class TensorizedAutoencoder(
         solver: Literal["auto", "exact", "gradient"] = "auto",
         assignment: Literal["lloyd", "posterior", "projected", "constrained"] = "lloyd",
         assignment_lr: float = 0.25,
-        init: Literal["k-means++", "random", "labels"] = "k-means++",
+        init: Literal["k-means++", "random", "labels"] | ArrayLike = "k-means++",
         noise_std: float = 0.0,
         pretrain_epochs: int = 10,
         max_epochs: int = 300,
@@ -385,9 +388,13 @@ class TensorizedAutoencoder(
             return getattr(self, "latent_dim_", 1)
         return self.latent_dim
 
+    def _is_told_labels(self):
+        return init_name(self.init) == "labels"
+
     def _n_runs(self):
         if self.n_init == "auto":
-            return 10 if self._uses_exact_solver() else 1
+            is_one = init_name(self.init) == "given" or not self._uses_exact_solver()
+            return 1 if is_one else 10
         return self.n_init
 
     def _default_layer_sizes(self, n_samples, n_features):
@@ -413,7 +420,7 @@ class TensorizedAutoencoder(
         return X
 
     def _validate_target(self, X, y):
-        return check_known_labels(self, X, y) if self.init == "labels" else None
+        return check_known_labels(self, X, y) if self._is_told_labels() else None
 
     # --- fit ------------------------------------------------------------------
 
@@ -484,7 +491,7 @@ class TensorizedAutoencoder(
 
     def _evaluate(self, run, renumber=True):
         # Known labels have named the clusters.
-        super()._evaluate(run, renumber and self.init != "labels")
+        super()._evaluate(run, renumber and not self._is_told_labels())
 
     def _advice(self):
         return "Scale the data" if self._uses_exact_solver() else super()._advice()

@@ -12,6 +12,7 @@ from deepcluster_sk.initialization._first_clusters import (
     FIRST_CLUSTERS_CONSTRAINTS,
     FirstClusters,
     first_clusters,
+    init_name,
     random_start,
 )
 from deepcluster_sk.initialization._neighbors import (
@@ -19,6 +20,7 @@ from deepcluster_sk.initialization._neighbors import (
     embed_neighbors,
     neighbor_label_pretraining,
     neighbor_pretraining,
+    present_code,
 )
 from deepcluster_sk.initialization._number_of_clusters import count_clusters
 from deepcluster_sk.initialization._pretraining import (
@@ -43,6 +45,7 @@ __all__ = [
     "count_clusters",
     "embed_neighbors",
     "first_clusters",
+    "init_name",
     "kmeans_start",
     "masking_noise",
     "mixture_start",
@@ -50,6 +53,7 @@ __all__ = [
     "neighbor_pretraining",
     "place_centers",
     "pooled_covariance",
+    "present_code",
     "pretraining",
     "random_start",
     "reseed_farthest",

@@ -1,4 +1,4 @@
-"""The first clusters: by k-means in the code, or by a mixture of Gaussians."""
+"""The first clusters: by k-means, by a mixture of Gaussians, or by given centres."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances_argmin_min
 
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.initialization._standardization import START_ROWS, scale_code
 from deepcluster_sk.losses._common import rows_to_reseed_from
+from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._mixture import Mixtures, Prior
 from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._warnings import ignored_warnings
@@ -45,12 +47,13 @@ def place_centers(run, n_clusters, init, rescale=True):
         The module is a ``CentroidAutoencoder`` with a whitened code.
     n_clusters : int
         Number k of clusters.
-    init : {"mixture", "k-means"}
+    init : {"mixture", "k-means"} or array-like of shape (k, d)
         "k-means" leaves the code as it is. "mixture" fits Gaussians: in an
         autoencoder's code clusters are elongated, and k-means cuts the longest and
-        merges the shortest.
+        merges the shortest. Of given centres, in the units of the data, the clusters
+        are the rows that are nearest to each.
     rescale : bool, default=True
-        Whether "mixture" maps the code such that its clusters are round.
+        Whether "mixture" and given centres map the code such that clusters are round.
 
     Returns
     -------
@@ -59,16 +62,24 @@ def place_centers(run, n_clusters, init, rescale=True):
     """
     module = run.module
     code = run.apply(module.encode)
-    centers, labels = kmeans_start(code, n_clusters, run.random_state)
-    if init == "mixture":
-        array = code.cpu().numpy().astype(np.float64)
-        n_starts = KMEANS_STARTS + ROW_STARTS
-        with threads_for(array.size * array.shape[1] * n_clusters * n_starts):
-            found = mixture_start(array, labels, centers, run.random_state)
-        if found is not None:
-            centers, labels = found
-        if found is not None and rescale:
-            within = torch.from_numpy(pooled_covariance(array, labels, centers))
+    array = code.cpu().numpy().astype(np.float64)
+    if not isinstance(init, str):
+        labels = nearest_given(run, np.asarray(init, dtype=np.float32))
+        means = cluster_means(array, labels, n_clusters)
+        found = centers, labels = numbered(means, labels)
+    else:
+        found = None
+        centers, labels = kmeans_start(code, n_clusters, run.random_state)
+        if init == "mixture":
+            n_starts = KMEANS_STARTS + ROW_STARTS
+            with threads_for(array.size * array.shape[1] * n_clusters * n_starts):
+                found = mixture_start(array, labels, centers, run.random_state)
+            if found is not None:
+                centers, labels = found
+    if found is not None and rescale:
+        covariance = pooled_covariance(array, labels, centers)
+        if has_extent(covariance, array):
+            within = torch.from_numpy(covariance)
             shift = torch.zeros(array.shape[1], dtype=torch.double)
             half = torch.tensor(0.5, dtype=torch.double)
             linear = scale_code(module, shift, within, within, WITHIN_RIDGE, half)
@@ -78,6 +89,37 @@ def place_centers(run, n_clusters, init, rescale=True):
         torch.from_numpy(centers.astype(np.float32)).to(device),
         torch.from_numpy(labels.astype(np.int64)).to(device),
     )
+
+
+def nearest_given(run, centers):
+    """Labels of the given centres that rows are nearest to, ``(n,)``.
+
+    A centre that is the nearest one of no row gets the row that is farthest from its
+    own, out of clusters that keep another one.
+
+    Parameters
+    ----------
+    run : Run
+        Counts the centres without rows.
+    centers : ndarray of shape (k, d)
+        In the units of the data.
+    """
+    X = run.rows.whole().cpu().numpy().astype(np.float64)
+    mean = X.mean(0)  # large numbers that are alike lose their digits when squared
+    with threads_for(X.size * len(centers)):
+        labels, distance = pairwise_distances_argmin_min(X - mean, centers - mean)
+    sizes = np.bincount(labels, minlength=len(centers))
+    for j in np.flatnonzero(sizes == 0):
+        row = np.where(sizes[labels] > 1, distance, -1).argmax()
+        sizes[labels[row]] -= 1
+        labels[row], distance[row], sizes[j] = j, 0, 1
+        run.n_reseeded += 1
+    return labels
+
+
+def has_extent(covariance, X):
+    """Whether clusters of this pooled covariance, ``(h, h)``, are more than points."""
+    return np.trace(covariance) / len(covariance) > 1e-6 * X.var()
 
 
 def pooled_covariance(X, labels, centers):
@@ -113,10 +155,10 @@ def mixture_start(X, labels, centers, random_state, strength=100):
     """
     n_features = X.shape[1]
     pooled = pooled_covariance(X, labels, centers)
+    if not has_extent(pooled, X):
+        return None
     # Against directions without any extent, which have no density.
     extent = np.trace(pooled) / n_features
-    if not extent > 1e-6 * X.var():
-        return None
     pooled = pooled + 1e-3 * extent * np.eye(n_features)
     rows = torch.from_numpy(X)
     some = rows[torch.from_numpy(random_state.permutation(len(X))[:START_ROWS])]

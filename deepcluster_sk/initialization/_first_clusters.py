@@ -9,7 +9,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.initialization._centers import place_centers
-from deepcluster_sk.initialization._neighbors import NeighborCode, neighbor_pretraining
+from deepcluster_sk.initialization._neighbors import (
+    NeighborCode,
+    neighbor_pretraining,
+    present_code,
+)
 from deepcluster_sk.initialization._pretraining import check_stages, pretraining
 from deepcluster_sk.initialization._standardization import (
     START_ROWS,
@@ -32,9 +36,14 @@ FIRST_CLUSTERS_CONSTRAINTS = {
         Interval(numbers.Integral, 0, None, closed="left"),
         StrOptions({"auto"}),
     ],
-    "init": [StrOptions({"auto", "mixture", "k-means"})],
+    "init": [StrOptions({"auto", "mixture", "k-means"}), "array-like"],
     "mask_rate": [Interval(numbers.Real, 0, 1, closed="left")],
 }
+
+
+def init_name(init):
+    """The name of a start, or "given" for an array, which no name compares with."""
+    return init if isinstance(init, str) else "given"
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class FirstClusters:
         The code that was learned from neighbours.
     lr : float or None
         Learning rate of the clustering; None is that of the pretraining.
+    is_scaled : bool
+        Whether ``code`` is in the units that codes have in the clustering.
     """
 
     centers: torch.Tensor
@@ -60,15 +71,16 @@ class FirstClusters:
     sample: Run
     code: NeighborCode | None = None
     lr: float | None = None
+    is_scaled: bool = False
 
     def neighbor_term(self, weight, scale=1.0):
         """The criterion that holds codes where their neighbours put them, or None.
 
-        ``scale`` is what the module multiplies its codes with.
+        ``scale`` is what the module multiplies its codes with, since they were learned.
         """
         if self.code is None or weight == 0:
             return None
-        return self.code.criterion(weight, scale)
+        return self.code.criterion(weight, 1.0 if self.is_scaled else scale)
 
     def labels_of_all(self, code):
         """Clusters of all rows; those that nobody looked at get the nearest centre."""
@@ -95,8 +107,33 @@ def random_start(run):
     return FirstClusters(run.module.centers, torch.full_like(index, -1), run)
 
 
+def fitted_clusters(run, keeps_code, lr):
+    """The clusters of the module, which is that of the fit before.
+
+    Parameters
+    ----------
+    run : Run
+        The module is a ``CentroidAutoencoder``.
+    keeps_code : bool
+        Whether codes are to be held where they are.
+    lr : float or None
+        Learning rate of the clustering.
+
+    Returns
+    -------
+    first : FirstClusters
+    """
+    module = run.module
+    labels = run.apply(lambda x: module.distances(module.encode(x)).argmin(1))
+    code = present_code(run) if keeps_code else None
+    sample, _ = run.sample(START_ROWS)
+    return FirstClusters(module.centers, labels, sample, code, is_scaled=True, lr=lr)
+
+
 def first_clusters(estimator, run, place=place_centers):
     """Phases of the pretraining, and the first clusters.
+
+    Where the module is that of the fit before there are no phases.
 
     Parameters
     ----------
@@ -106,7 +143,7 @@ def first_clusters(estimator, run, place=place_centers):
         The module is a ``CentroidAutoencoder``.
     place : callable, default=place_centers
         ``place(run, n_clusters, init)`` finds centres and labels in a code that does
-        not show clusters by itself.
+        not show clusters by itself, or takes those that are given.
 
     Yields
     ------
@@ -116,20 +153,24 @@ def first_clusters(estimator, run, place=place_centers):
     -------
     first : FirstClusters
     """
+    of_neighbors = estimator.pretraining == "neighbors"
+    searched = init_name(estimator.init) == "auto"
+    lr = CLUSTERING_RATE * estimator.lr if of_neighbors else None
+    if run.is_warm:
+        return fitted_clusters(run, of_neighbors and searched, lr)
     sample, index = run.sample(START_ROWS)
     if not estimator.whiten:
         place = partial(place, rescale=False)
     epochs = estimator.pretrain_epochs
-    init, k, lr, code = estimator.init, estimator._number_of_clusters(), None, None
-    if estimator.pretraining == "neighbors":
+    init, k, code = estimator.init, estimator._number_of_clusters(), None
+    if of_neighbors:
         code = yield from neighbor_pretraining(
             sample,
             None if epochs == "auto" else epochs,
             estimator.n_neighbors,
             estimator.latent_dim,
-            k if init == "auto" else None,
+            k if searched else None,
         )
-        lr = CLUSTERING_RATE * estimator.lr
     else:
         check_stages(estimator, run.module)
         yield from pretraining(
@@ -147,7 +188,8 @@ def first_clusters(estimator, run, place=place_centers):
         labels = torch.from_numpy(code.labels.astype("int64")).to(index.device)
     else:
         code = None
-        centers, labels = place(sample, k, "mixture" if init == "auto" else init)
+        centers, labels = place(sample, k, "mixture" if searched else init)
+        run.n_reseeded += sample.n_reseeded
     every = torch.full((len(run.rows),), -1, dtype=torch.long, device=index.device)
     every[index] = labels.to(index.device)
     return FirstClusters(centers, every, sample, code, lr)

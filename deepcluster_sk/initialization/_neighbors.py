@@ -145,6 +145,23 @@ def neighbor_pretraining(run, epochs, n_neighbors, latent_dim, n_clusters=None):
     return code
 
 
+def present_code(run):
+    """The code that the module has learned, to keep rows there.
+
+    Parameters
+    ----------
+    run : Run
+        Of more than ``START_ROWS`` rows so many are kept.
+
+    Returns
+    -------
+    code : NeighborCode
+    """
+    sample, index = run.sample(START_ROWS)
+    code = NeighborCode(sample.apply(run.module.encode), None)
+    return code.of_rows(index, len(run.rows))
+
+
 def neighbor_label_pretraining(run, n_neighbors, n_clusters):
     """Phase in which soft assignments learn the clusters that neighbours show.
 
