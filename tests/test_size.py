@@ -75,11 +75,12 @@ def test_what_cannot_fit_into_memory_is_refused_within_a_second(name):
         (DeepSubspaceClustering(3, max_epochs=9, update_interval=2), 6),
         (DeepTransformClustering(3, max_iter=7), 8),
         (DeepDictionaryClustering(3, clustering="subspace", max_iter=7), 8),
+        (DiscriminativeClustering(3), None),
     ],
 )
 def test_what_takes_minutes_is_announced_before_any_work(model, times):
     start = process_time()
-    with pytest.warns(LongFitWarning, match=r"about \d+ hours") as caught:
+    with pytest.warns(LongFitWarning, match=r"about \d+ (hours|minutes)") as caught:
         model._validate_training_data(X)
     assert process_time() - start < 1
     assert {w.filename for w in caught} == {__file__}
@@ -96,10 +97,12 @@ def test_the_announcement_is_no_refusal_and_comes_from_fit(monkeypatch):
     assert model.fit(X[:40]).labels_.shape == (40,)
 
 
+@pytest.mark.filterwarnings("error::deepcluster_sk.exceptions.LongFitWarning")
 @pytest.mark.parametrize("rows", [3000, 10_000])
 def test_what_fits_is_not_refused(rows):
     model = SparseSubspaceClustering(3, penalty="l2")
     assert model._validate_training_data(X[:rows]).shape == (rows, 4)
+    DiscriminativeClustering(3)._validate_training_data(X[:rows])
     # Batches are not of batch_size rows where they are more than the data has.
     DDC(3, batch_size=N)._validate_training_data(X[:rows])
 

@@ -14,6 +14,9 @@ COMPANION_ARRAYS = 14
 # feature (more than 200 count as 200): from a third to twice of it on Gaussian data
 # of 4 to 50 features, on digits and on images of 784 pixels.
 PAIR_SECONDS, MOST_FEATURES = 2e-8, 200
+# Seconds that distances or products of all pairs take on one core, for each pair, and
+# for each pair and feature: within a factor of two for 64 to 784 features.
+ENTRY_SECONDS, PRODUCT_SECONDS = 8e-9, 2.5e-11
 # From when on a fit is announced as a long one.
 LONG_SECONDS = 120
 
@@ -77,14 +80,34 @@ def check_expression(estimator, n, width, times=1):
         check_pairs(estimator, n, arrays, 8, f"penalty={how!r}", remedy)
         return
     seconds = PAIR_SECONDS * min(width, MOST_FEATURES) * n**2
-    if times * seconds <= LONG_SECONDS:
-        return
     often = "" if times == 1 else f", and it is done up to {times} times"
+    shown = "; verbose=1 shows how far it is"
+    if times * seconds > LONG_SECONDS:
+        _announce(estimator, "self-expression", n, seconds, often, shown)
+
+
+def check_all_pairs(estimator, n, *widths):
+    """Announce, before any work, that comparing all pairs of rows will take long.
+
+    Parameters
+    ----------
+    estimator : EstimatorTemplate
+    n : int
+        Number of rows.
+    widths : int
+        Number of values by which they are compared, for each time.
+    """
+    seconds = n**2 * sum(ENTRY_SECONDS + PRODUCT_SECONDS * width for width in widths)
+    if seconds > LONG_SECONDS:
+        _announce(estimator, "comparison of all pairs", n, seconds)
+
+
+def _announce(estimator, what, n, seconds, often="", shown=""):
+    """Warn of what takes long; ``often`` and ``shown`` end the two sentences."""
     warn(
-        f"The self-expression of n_samples={n} rows by {type(estimator).__name__} "
+        f"The {what} of n_samples={n} rows by {type(estimator).__name__} "
         f"takes about {_duration(seconds)}{often}: its time grows with the square of "
-        "n_samples. Fit fewer rows, and predict the others; verbose=1 shows how far "
-        "it is.",
+        f"n_samples. Fit fewer rows, and predict the others{shown}.",
         LongFitWarning,
     )
 

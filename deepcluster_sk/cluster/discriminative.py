@@ -11,7 +11,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from deepcluster_sk._estimator._base import index_of_smallest
 from deepcluster_sk._estimator._mixins import ReconstructionMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer
-from deepcluster_sk._estimator._size import BATCH_ARRAYS, check_batch
+from deepcluster_sk._estimator._size import (
+    BATCH_ARRAYS,
+    check_all_pairs,
+    check_batch,
+)
 from deepcluster_sk._training._callbacks import (
     CosineDecay,
     StopOnSteadyTerm,
@@ -233,8 +237,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
     and 7,309 for the latter with ``hidden_layer_sizes=(14, 19)`` and a code of 150.
 
     The assignment and the centroids are updated on all rows once an epoch, so the
-    data and its codes are held in memory. The objective compares all pairs of rows,
-    in blocks: its time grows as the square of their number.
+    data and its codes are held in memory. The anchors of ``anchors="data"``, and the
+    objective at the end, compare all pairs of rows, in blocks: their time grows with
+    the square of the number of rows, and where it will be minutes a ``LongFitWarning``
+    says so.
 
     A cluster that loses all its samples is re-seeded from the sample that fits
     its own centroid worst, and a ``ClusterCollapseWarning`` says so.
@@ -375,6 +381,10 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
 
     def _check_size(self, n_samples, n_features):
         check_batch(self, n_samples, "", BATCH_ARRAYS)
+        # Once for the objective, and once for the anchors.
+        of_data = isinstance(self.anchors, str) and self.anchors == "data"
+        anchors = (n_features,) if of_data else ()
+        check_all_pairs(self, n_samples, self._width(), *anchors)
 
     def _validate_training_data(self, X):
         X = super()._validate_training_data(X)
