@@ -116,8 +116,9 @@ class ConvTransformClustering(BaseDeepClusterer):
     ``T_L * ... T_1 * x`` at the full width of the data. With ``activation="selu"`` in
     addition it is that of [2]_.
 
-    For data sets whose codes fit into memory; time grows with the number of
-    samples.
+    For data sets whose codes fit into memory, four times, as they are parameters. Each
+    step of the optimizer moves all of them: beyond some 100,000 samples that takes most
+    of the time, which then grows with the square of their number.
 
     Parameters
     ----------
