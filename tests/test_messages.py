@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from instances import SMALL
+from sklearn.base import clone
 
+TENSORIZED = "TensorizedAutoencoder-exact"
 NETWORK, SOLVER = SMALL["DEC"], SMALL["SparseSubspaceClustering"]
 
 
@@ -41,3 +43,20 @@ def test_an_unknown_argument_is_refused_by_the_method(estimator, method):
     told = f"{method}() got an unexpected keyword argument 'sample_weight'"
     # No private class that defines the method is named.
     assert str(refused.value) in (told, f"{type(estimator).__name__}.{told}")
+
+
+@pytest.mark.parametrize("name", ["DEC", "SparseSubspaceClustering", TENSORIZED])
+@pytest.mark.parametrize("method", ["fit", "fit_predict", "fit_transform"])
+def test_who_passes_weights_is_told_what_to_do(name, method):
+    with pytest.raises(TypeError) as refused:
+        getattr(SMALL[name], method)(np.eye(4), sample_weight=np.ones(4))
+    (note,) = refused.value.__notes__
+    assert "Keep each of them with a probability" in note
+    # Only who passes weights, and what the note says can be done.
+    with pytest.raises(TypeError) as refused:
+        SMALL[name].fit(np.eye(4), weight=np.ones(4))
+    assert not hasattr(refused.value, "__notes__")
+    rng, w = np.random.default_rng(0), np.linspace(0, 2, 60)
+    X, model = np.tile(9 * np.eye(3), (20, 1)) + rng.normal(size=(60, 3)), SMALL[name]
+    model = clone(model).fit(X[rng.random(len(X)) < w / max(w)])
+    assert model.predict(X).shape == (60,)

@@ -146,7 +146,7 @@ def test_centroids_can_move_after_the_step(blobs):
     seen = {}
 
     def look(net):
-        seen["labels"] = net.criterion_.fixed_labels.numpy()
+        seen["labels"] = net.criterion_.criteria[0].fixed_labels.numpy()
         seen["centers"] = net.module_.centers.numpy().copy()
 
     model = small(
@@ -220,8 +220,12 @@ def test_first_clusters_are_kept_while_it_burns_in(blobs, monkeypatch, init, kee
 
     monkeypatch.setattr("deepcluster_sk.cluster.pcx.place_centers", place)
     seen = []
-    spy = Spy("exemplars", lambda net: seen.append(net.criterion_.fixed_labels))
-    held = Spy("burn-in", lambda net: seen.append(net.criterion_.fixed_labels))
+    spy = Spy(
+        "exemplars", lambda net: seen.append(net.criterion_.criteria[0].fixed_labels)
+    )
+    held = Spy(
+        "burn-in", lambda net: seen.append(net.criterion_.criteria[0].fixed_labels)
+    )
     small(init=init, callbacks=[held, spy]).fit(X)
     assert seen[-1] is None
     assert (seen[0] is not None) == keeps

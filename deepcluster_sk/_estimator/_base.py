@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 MAX_NUMBERINGS = 5
 # Fitted attributes with entries for each row, which a copy of an estimator leaves out.
 OF_ALL_ROWS = ("affinity_matrix_", "assignment_")
+INSTEAD_OF_WEIGHTS = (
+    "Rows of deepcluster_sk weigh alike. Keep each of them with a probability in the "
+    "proportion of its weight, fit these, and predict all: "
+    "model.fit(X[rng.random(len(X)) < w / max(w)]).predict(X)."
+)
 # A larger share of rows that moved is no rounding.
 MAX_MOVED_SHARE = 0.01
 
@@ -60,6 +66,21 @@ def plainly_named(method: F) -> F:
     """
     method.__qualname__ = method.__name__
     return method
+
+
+def tells_of_weights(fit: F) -> F:
+    """Let Python's error about ``sample_weight`` say what to do without it."""
+
+    @wraps(fit)
+    def fit_or_tell(*args, **kwargs):
+        try:
+            return fit(*args, **kwargs)
+        except TypeError as error:
+            if "sample_weight" in kwargs:
+                error.add_note(INSTEAD_OF_WEIGHTS)
+            raise
+
+    return fit_or_tell
 
 
 class EstimatorTemplate(
@@ -175,6 +196,7 @@ class EstimatorTemplate(
     # --- fit ------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
+    @tells_of_weights
     @plainly_named
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Train on the rows of X.

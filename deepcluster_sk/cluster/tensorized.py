@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from deepcluster_sk._estimator._base import tells_of_weights
 from deepcluster_sk._estimator._mixins import ReconstructionMixin, SoftAssignmentMixin
 from deepcluster_sk._estimator._network_base import BaseDeepClusterer, add_noise
 from deepcluster_sk._training._callbacks import StopOnPlateau
@@ -424,6 +425,7 @@ class TensorizedAutoencoder(
 
     # --- fit ------------------------------------------------------------------
 
+    @tells_of_weights
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Find clusters and train their autoencoders.
 
