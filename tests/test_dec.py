@@ -5,17 +5,20 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from skorch.callbacks import Callback
 from torch import nn
 
-from deepcluster_sk import DCN, DDC, DEC, IDEC
+from deepcluster_sk import DCN, DDC, DEC, DEPICT, IDEC
+from deepcluster_sk._training import _callbacks
 from deepcluster_sk._training._data import Rows
 from deepcluster_sk._training._net import ClusterNet
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
-from deepcluster_sk.losses import cauchy_schwarz_loss
+from deepcluster_sk.losses import _common, cauchy_schwarz_loss
 
 SMALL = {
     "latent_dim": 3,
@@ -440,3 +443,16 @@ def test_learning_rate_of_idec_rises_in_the_first_steps_of_clustering(X):
     ).fit(X)
     expected = 5e-4 * np.minimum(np.arange(1, 17) / 10, 1)
     np.testing.assert_allclose(rates, expected)
+
+
+@pytest.mark.parametrize("Estimator", [DEC, IDEC, DEPICT])
+def test_what_is_computed_of_all_rows_in_blocks_is_the_same(
+    Estimator, monkeypatch, blobs
+):
+    short = {"hidden_layer_sizes": (8,), "pretrain_epochs": 2, "max_epochs": 3}
+    model = Estimator(3, random_state=0, **short).fit(blobs[0])
+    for module in (_common, _callbacks):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 7)
+    again = clone(model).fit(blobs[0])
+    assert_array_equal(again.transform(blobs[0]), model.transform(blobs[0]))
+    assert again.objective_ == pytest.approx(model.objective_, rel=1e-12)

@@ -690,6 +690,14 @@ def test_empty_cluster_in_the_targets():
     _value_and_gradients(lambda q: losses.target_distribution(q).square().sum(), q)
 
 
+@pytest.mark.parametrize("name", ["target_distribution", "balanced_target"])
+def test_the_target_of_a_part_is_that_part_of_the_target(name):
+    target_of = getattr(losses, name)
+    q = torch.rand(20, 3, generator=torch.Generator().manual_seed(0)).softmax(1)
+    part = target_of(q[4:9], q.sum(0))
+    torch.testing.assert_close(part, target_of(q)[4:9], rtol=0, atol=0)
+
+
 def test_target_distribution_survives_underflow():
     # The second cluster's squares underflow in float32, its shares must not.
     q = torch.tensor([[1.0, 1e-30], [1.0, 1e-30]])

@@ -8,7 +8,7 @@ from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 
 from deepcluster_sk._training._net import StopTraining
-from deepcluster_sk.losses._common import rows_to_reseed_from
+from deepcluster_sk.losses._common import BLOCK_ROWS, rows_to_reseed_from
 from deepcluster_sk.solvers._progress import PhaseBar
 
 
@@ -304,7 +304,8 @@ class RefreshTarget(Callback):
     criterion : Criterion
         Its ``target``, of shape (n, k), is filled in.
     target_of : callable
-        ``target_of(assignment)`` is the target that soft assignments make.
+        ``target_of(assignment, sizes)`` is the target that soft assignments of some
+        rows make, with their sums over all rows.
     every : int
         Number of epochs between refreshes.
     tol : float
@@ -350,4 +351,10 @@ class RefreshTarget(Callback):
             with torch.no_grad():
                 assignment = module.assign(embedding)
         self.labels_ = assignment.argmax(1)
-        self.criterion.target.copy_(self.target_of(assignment))
+        sizes = assignment.sum(0)
+        # In blocks: copies of all of it would not fit where it does itself.
+        blocks = (
+            part.split(BLOCK_ROWS) for part in (self.criterion.target, assignment)
+        )
+        for target, block in zip(*blocks, strict=True):
+            target.copy_(self.target_of(block, sizes))

@@ -32,6 +32,7 @@ from deepcluster_sk.initialization import (
     first_clusters,
 )
 from deepcluster_sk.losses import kl_divergence, target_distribution
+from deepcluster_sk.losses._common import sum_over_blocks
 from deepcluster_sk.modules import StudentTAutoencoder
 
 if TYPE_CHECKING:
@@ -136,9 +137,15 @@ class _BaseDEC(AutoClustersMixin, SoftAssignmentMixin, BaseDeepClusterer):
     def _objective(self, fitted, X):
         """The loss of all rows against the target that they make themselves."""
         module = fitted.module_
-        assignment = fitted.apply(partial(self._soft_assign, module), X).cpu().double()
-        divergence = kl_divergence(target_distribution(assignment), assignment)
-        objective = self._clustering_weight() * float(divergence)
+        # On the CPU: not every device has float64.
+        assignment = fitted.apply(partial(self._soft_assign, module), X).cpu()
+
+        sizes = sum_over_blocks(lambda q: q.sum(0), assignment)
+        divergence = sum_over_blocks(
+            lambda q: len(q) * kl_divergence(target_distribution(q, sizes), q),
+            assignment,
+        )
+        objective = self._clustering_weight() * float(divergence) / len(assignment)
         if self._keeps_reconstruction():
             error = fitted.apply(
                 lambda x: module.relative_error(x, module.encode(x)).mean(1), X

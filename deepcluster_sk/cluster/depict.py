@@ -23,6 +23,7 @@ from deepcluster_sk.losses import (
     layerwise_error,
     target_distribution,
 )
+from deepcluster_sk.losses._common import sum_over_blocks
 from deepcluster_sk.modules import SoftmaxAutoencoder
 
 if TYPE_CHECKING:
@@ -402,11 +403,14 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         """The loss without noise, with the target that all rows make themselves."""
         module = fitted.module_
         log_assignment, error = fitted.apply(partial(_row_terms, module), X)
-        # On the CPU: not every device has float64.
-        log_assignment = log_assignment.cpu().double()
-        target = TARGETS[self.target](log_assignment.exp())
-        cross = -(target * log_assignment).sum(1).mean()
-        return float(cross + self.reconstruction_weight * error.cpu().double().mean())
+        log_assignment = log_assignment.cpu()  # not every device has float64
+        target_of, n = TARGETS[self.target], len(log_assignment)
+        sizes = sum_over_blocks(lambda log: log.exp().sum(0), log_assignment)
+        cross = sum_over_blocks(
+            lambda log: -(target_of(log.exp(), sizes) * log).sum(), log_assignment
+        )
+        error = float(error.cpu().double().mean())
+        return float(cross) / n + self.reconstruction_weight * error
 
 
 def _assigned(module, x):

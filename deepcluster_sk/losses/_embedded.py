@@ -62,13 +62,18 @@ def student_t_assignment(
     return logits.log_softmax(1) if log else logits.softmax(1)
 
 
-def target_distribution(assignment: torch.Tensor) -> torch.Tensor:
+def target_distribution(
+    assignment: torch.Tensor, sizes: torch.Tensor | None = None
+) -> torch.Tensor:
     r"""Sharpened assignment that the soft one is pulled towards.
 
     Parameters
     ----------
     assignment : torch.Tensor of shape (n, k)
-        Soft assignment q of the **whole** data set, entries in [0, 1].
+        Soft assignment q of the **whole** data set, entries in [0, 1]; of a part of it
+        where ``sizes`` are given.
+    sizes : torch.Tensor of shape (k,) or None, default=None
+        Sums over the whole data set. None takes those of ``assignment``.
 
     Returns
     -------
@@ -94,18 +99,24 @@ def target_distribution(assignment: torch.Tensor) -> torch.Tensor:
             [0.0588, 0.9412]])
     """
     tiny = torch.finfo(assignment.dtype).tiny
+    sizes = assignment.sum(0) if sizes is None else sizes
     # q (q / f) rather than q² / f: the square of a small q underflows.
-    weight = assignment * (assignment / assignment.sum(0).clamp_min(tiny))
+    weight = assignment * (assignment / sizes.clamp_min(tiny))
     return weight / weight.sum(1, keepdim=True).clamp_min(tiny)
 
 
-def balanced_target(assignment: torch.Tensor) -> torch.Tensor:
+def balanced_target(
+    assignment: torch.Tensor, sizes: torch.Tensor | None = None
+) -> torch.Tensor:
     r"""Assignment near the soft one, whose clusters are more equal in size.
 
     Parameters
     ----------
     assignment : torch.Tensor of shape (n, k)
-        Soft assignment p of the **whole** data set, entries in [0, 1].
+        Soft assignment p of the **whole** data set, entries in [0, 1]; of a part of it
+        where ``sizes`` are given.
+    sizes : torch.Tensor of shape (k,) or None, default=None
+        Sums over the whole data set. None takes those of ``assignment``.
 
     Returns
     -------
@@ -146,7 +157,8 @@ def balanced_target(assignment: torch.Tensor) -> torch.Tensor:
             [0.5106, 0.4894]])
     """
     tiny = torch.finfo(assignment.dtype).tiny
-    weight = assignment / assignment.sum(0).clamp_min(tiny).sqrt()
+    sizes = assignment.sum(0) if sizes is None else sizes
+    weight = assignment / sizes.clamp_min(tiny).sqrt()
     return weight / weight.sum(1, keepdim=True).clamp_min(tiny)
 
 
