@@ -4,7 +4,7 @@
 epoch of each phase, one sweep and one run, so that what is measured is an epoch and all
 that is done once. The rows are planted mixtures, in a file that is mapped into memory.
 A series goes from small to large and ends where a fit announces that it will take long,
-is refused, or, by what the smaller ones took, would take more than a few minutes.
+is refused, or, by what the smaller ones took, would take more than ten minutes.
 """
 
 from functools import partial
@@ -43,7 +43,7 @@ ONE_EPOCH = {
     "n_init": 1,
 }
 # A fit that would take longer than this is not started.
-MOST_SECONDS = 400
+MOST_SECONDS = 600
 CHUNK = 100_000
 # Memory that a fit of a million rows may need, in MiB.
 MEMORY_BAR = 4096
