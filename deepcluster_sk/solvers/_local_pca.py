@@ -13,9 +13,12 @@ from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from deepcluster_sk.solvers._arrays import like, on_host
+from deepcluster_sk.solvers._cluster_sizes import cluster_sizes
 from deepcluster_sk.solvers._progress import PhaseBar
 
 # Below this size a dense factorisation is faster than Lanczos iterations.
@@ -256,6 +259,31 @@ def reseed_empty(labels, cost, n_clusters):
                 n_reseeded += 1
                 break
     return n_reseeded
+
+
+def reseeded(labels, cost, n_clusters):
+    """``labels`` after ``reseed_empty``, for arrays and for tensors of a device.
+
+    Parameters
+    ----------
+    labels : ndarray or Tensor of shape (n,)
+        An array is changed in place.
+    cost : ndarray or Tensor of shape (n,)
+        Present cost of each row.
+    n_clusters : int
+
+    Returns
+    -------
+    labels : ndarray or Tensor of shape (n,)
+    """
+    if isinstance(labels, torch.Tensor):
+        if (cluster_sizes(labels, n_clusters) > 0).all():  # as nearly always
+            return labels
+        found = on_host(labels).copy()
+        reseed_empty(found, on_host(cost), n_clusters)
+        return like(found, labels)
+    reseed_empty(labels, cost, n_clusters)
+    return labels
 
 
 def local_pca(
