@@ -20,6 +20,7 @@ from deepcluster_sk import (
     DeepDictionaryClustering,
     DeepTransformClustering,
     SparseSubspaceClustering,
+    TensorizedAutoencoder,
     kernels,
     load,
 )
@@ -34,6 +35,7 @@ from deepcluster_sk.initialization import (
     _neighbors,
     _standardization,
 )
+from deepcluster_sk.solvers import _local_pca
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning",
@@ -439,6 +441,43 @@ def test_closed_forms_fitted_on_a_device_are_read_without_it(name, tmp_path):
         assert_array_equal(again.predict(X), there.labels_)
         assert isinstance(again.transform(X), np.ndarray)
     assert load(path).device == "meta"
+
+
+@pytest.mark.parametrize("assignment", ["lloyd", "posterior"])
+@pytest.mark.parametrize(
+    ("latent_dim", "code_penalty"), [(2, -0.5), (2, "auto"), ("auto", "auto")]
+)
+def test_exact_autoencoders_are_those_of_the_cpu(assignment, latent_dim, code_penalty):
+    X = planted()
+    estimator = TensorizedAutoencoder(
+        3,
+        latent_dim=latent_dim,
+        code_penalty=code_penalty,
+        assignment=assignment,
+        max_epochs=3,
+        n_init=1,
+        random_state=0,
+    )
+    here, there, device = fit_on_both(estimator, X)
+    assert device.copies_out > 3 * there.n_iter_  # of each cluster in each sweep
+    assert_allclose(losses(there), losses(here), rtol=1e-6, atol=1e-9)
+    assert_array_equal(there.labels_, here.labels_)
+    assert_allclose(there.assignment_, here.assignment_, atol=1e-6)
+    for method in ("transform", "reconstruct"):
+        with StandInDevice():
+            found = getattr(there, method)(X)
+        assert_allclose(found, getattr(here, method)(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_features", [4, 9])
+def test_directions_of_rows_on_a_device_are_those_of_the_cpu(n_features, monkeypatch):
+    monkeypatch.setattr(_local_pca, "DENSE_SIZE", 6)
+    rng = np.random.default_rng(0)
+    R = rng.normal(size=(20, n_features)) * np.arange(1, n_features + 1)
+    here = _local_pca.leading_directions(R, 2, np.random.RandomState(0))
+    with StandInDevice():
+        there = _local_pca.leading_directions(torch.from_numpy(R).to("meta"), 2, None)
+    assert_allclose(there.T @ there, here.T @ here, atol=1e-9)
 
 
 def test_closed_forms_take_a_device_with_float64_of_themselves(monkeypatch):

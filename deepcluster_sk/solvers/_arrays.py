@@ -40,6 +40,13 @@ def on_device(array, device):
     return _tensor(array, np.float32 if of_single else np.float64, device)
 
 
+def on_exact_device(array, device):
+    """A host's array as a tensor of a device that knows float64; else as it is."""
+    return (
+        array if device.type in kernels._WITHOUT_FLOAT64 else on_device(array, device)
+    )
+
+
 def like(array, x):
     """A host's array where x is: of the same kind, on the same device.
 
