@@ -1,7 +1,6 @@
 """The table of estimators: what each can do, asked of the classes themselves."""
 
 import deepcluster_sk
-from deepcluster_sk.building import BaseDeepEstimator
 
 YES = "✓"
 
@@ -55,8 +54,8 @@ ABILITIES = (
     ),
     (
         "GPU",
-        "``device``: a network, trained on CPU, CUDA or MPS",
-        lambda estimator: isinstance(estimator, BaseDeepEstimator),
+        "``device``: a fit on CPU, CUDA or MPS; for closed forms on CUDA in float64",
+        _takes("device"),
     ),
     (
         "starts",

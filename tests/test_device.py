@@ -9,13 +9,24 @@ import torch
 from instances import GRADIENT, SMALL
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
 from stand_in_device import DEVICE, DeviceTensor, StandInDevice
 from test_checkpoint import interrupted_fit
 
-from deepcluster_sk import IDEC, PCX, kernels, load
+from deepcluster_sk import (
+    IDEC,
+    PCX,
+    DeepDictionaryClustering,
+    DeepTransformClustering,
+    SparseSubspaceClustering,
+    TensorizedAutoencoder,
+    kernels,
+    load,
+)
 from deepcluster_sk._estimator import _mixins
-from deepcluster_sk._estimator._network_base import resolve_device
+from deepcluster_sk._estimator._device import resolve_device, solver_device
+from deepcluster_sk._estimator._solver_base import BaseSolverClusterer
 from deepcluster_sk._training import _checkpoint
 from deepcluster_sk._training._net import ClusterNet
 from deepcluster_sk.augmentation import RandomAffine
@@ -24,13 +35,17 @@ from deepcluster_sk.initialization import (
     _neighbors,
     _standardization,
 )
+from deepcluster_sk.solvers import _local_pca
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning",
     # torch takes "meta" for the device without numbers, and copies them all the same.
     "ignore:for .*. copying from a non-meta parameter:UserWarning",
 )
-ON_DEVICE = {n: e for n, e in SMALL.items() if "device" in e.get_params()}
+SOLVERS = {n: e for n, e in SMALL.items() if isinstance(e, BaseSolverClusterer)}
+ON_DEVICE = {
+    n: e for n, e in SMALL.items() if "device" in e.get_params() and n not in SOLVERS
+}
 # One of each class.
 CLASSES = {type(e).__name__: e for e in reversed(ON_DEVICE.values())}
 METHODS = (
@@ -270,6 +285,215 @@ def test_an_unknown_device_is_refused():
     assert resolve_device("cpu") == torch.device("cpu")
 
 
+# --- closed forms ---------------------------------------------------------------------
+
+CLOSED_FORMS = {
+    **{n: clone(e).set_params(max_iter=2) for n, e in SOLVERS.items()},
+    **{
+        f"{kind.__name__}-{penalty}-plain": kind(
+            3, penalty=penalty, affine=False, max_iter=2, random_state=0
+        )
+        for kind in (SparseSubspaceClustering, DeepTransformClustering)
+        for penalty in ("l1", "elasticnet", "l2", "nuclear")
+    },
+    "two layers": DeepTransformClustering(
+        3, n_layers=2, latent_dim=4, max_iter=2, random_state=0
+    ),
+    "two layers-kmeans": DeepTransformClustering(
+        3, n_layers=2, latent_dim=4, clustering="kmeans", max_iter=3, random_state=0
+    ),
+    "independent atoms": DeepDictionaryClustering(
+        3,
+        latent_dim=4,
+        hidden_layer_sizes=(5,),
+        clustering="subspace",
+        max_iter=2,
+        random_state=0,
+    ),
+    "many atoms": DeepDictionaryClustering(
+        3, latent_dim=9, hidden_layer_sizes=(12,), max_iter=3, random_state=0
+    ),
+}
+# What the data leave open is settled by the last digits, on the CPU as well: how units
+# that are zero in all rows are transformed, and codes of atoms that are dependent.
+LEFT_OPEN = {"DeepTransformClustering-deep", "DeepDictionaryClustering-subspace"}
+
+
+@functools.cache
+def planted(n=60):
+    """Rows near three planes in six dimensions."""
+    rng = np.random.default_rng(0)
+    planes = rng.normal(size=(3, 2, 6))
+    X = np.einsum("ni,nij->nj", rng.normal(size=(n, 2)), planes[np.arange(n) % 3])
+    return (X + 0.05 * rng.normal(size=X.shape)).astype(np.float32)
+
+
+def fit_on_both(estimator, X, double=True):
+    """The estimator fitted on the CPU and on the stand-in, and what that counted."""
+    here = clone(estimator).set_params(device="cpu").fit(X)
+    with StandInDevice(double=double) as device, pytest.MonkeyPatch.context() as patch:
+        unknown = set() if double else {DEVICE.type}
+        patch.setattr(kernels, "_WITHOUT_FLOAT64", unknown)
+        there = clone(estimator).set_params(device="meta").fit(X)
+    return here, there, device
+
+
+def losses(model, rows=slice(None)):
+    """The numbers in rows of ``history_``, one after the other."""
+    return [
+        value
+        for row in model.history_[rows]
+        for key, value in row.items()
+        if key != "phase"
+    ]
+
+
+FIRST, BEFORE_THE_CUT = slice(1), slice(-1)
+
+
+def is_well_posed(model):
+    """Whether the graph has no more pieces than clusters are cut from it."""
+    graph = getattr(model, "affinity_matrix_", None)
+    return graph is None or connected_components(graph)[0] <= model.n_clusters
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_forms_are_those_of_the_cpu(name):
+    X = planted()
+    here, there, device = fit_on_both(CLOSED_FORMS[name], X)
+    assert device.copies_in > 0
+    if name in LEFT_OPEN:
+        assert_allclose(losses(there, FIRST), losses(here, FIRST), rtol=1e-3)
+        return
+    if hasattr(here, "affinity_matrix_"):
+        apart = abs(there.affinity_matrix_ - here.affinity_matrix_).max()
+        assert apart <= 1e-6 * here.affinity_matrix_.max()
+    if is_well_posed(here):
+        assert_allclose(losses(there), losses(here), rtol=1e-6, atol=1e-9)
+        assert_array_equal(there.labels_, here.labels_)
+        assert_allclose(there.cluster_centers_, here.cluster_centers_, atol=1e-6)
+    else:
+        known = losses(here, BEFORE_THE_CUT)
+        assert_allclose(losses(there, BEFORE_THE_CUT), known, rtol=1e-6, atol=1e-9)
+    assert_allclose(there.transform(X), here.transform(X), rtol=1e-6, atol=1e-6)
+
+
+def test_most_closed_forms_are_compared_in_all():
+    posed = [is_well_posed(clone(e).fit(planted())) for e in CLOSED_FORMS.values()]
+    assert sum(posed) >= len(posed) - 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SparseSubspaceClustering-elasticnet-plain",
+        "SparseSubspaceClustering-l2-plain",
+        "two layers",
+        "two layers-kmeans",
+        "DeepTransformClustering-neighbors",
+        "many atoms",
+        "independent atoms",
+    ],
+)
+def test_closed_forms_without_float64_are_near(name):
+    X = planted()
+    here, there, _ = fit_on_both(CLOSED_FORMS[name], X, double=False)
+    assert (there.labels_ == here.labels_).mean() >= 0.95
+    assert_allclose(losses(there, FIRST), losses(here, FIRST), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SparseSubspaceClustering",
+        "SparseSubspaceClustering-l2",
+        "DeepTransformClustering",
+        "DeepTransformClustering-kmeans",
+        "DeepTransformClustering-neighbors",
+        "DeepDictionaryClustering-kmeans",
+        "independent atoms",
+    ],
+)
+def test_the_host_waits_no_more_often_for_more_rows(name):
+    waits = []
+    for n in (60, 240):
+        estimator = clone(CLOSED_FORMS[name]).set_params(max_iter=1)
+        with StandInDevice() as device, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernels, "_WITHOUT_FLOAT64", set())
+            estimator.set_params(device="meta").fit(planted(n))
+        waits.append([device.n_waits, device.copies_in, device.copies_out])
+    few, many = np.array(waits)
+    assert (many[1:] <= few[1:] + 4).all(), waits  # a step of pivoting more, perhaps
+    assert many[0] <= 1.5 * few[0] + 4, waits  # the iterations of other data
+
+
+@pytest.mark.parametrize(
+    "name", ["two layers-kmeans", "many atoms", "SparseSubspaceClustering-l2"]
+)
+def test_closed_forms_fitted_on_a_device_are_read_without_it(name, tmp_path):
+    X, path = planted(), tmp_path / "model.safetensors"
+    estimator = clone(CLOSED_FORMS[name]).set_params(max_iter=1)
+    with StandInDevice(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "_WITHOUT_FLOAT64", set())
+        there = estimator.set_params(device="meta").fit(X)
+        there.save(path)
+    for again in (load(path), load(path, device="cpu"), there):
+        assert_array_equal(again.predict(X), there.labels_)
+        assert isinstance(again.transform(X), np.ndarray)
+    assert load(path).device == "meta"
+
+
+@pytest.mark.parametrize("assignment", ["lloyd", "posterior"])
+@pytest.mark.parametrize(
+    ("latent_dim", "code_penalty"), [(2, -0.5), (2, "auto"), ("auto", "auto")]
+)
+def test_exact_autoencoders_are_those_of_the_cpu(assignment, latent_dim, code_penalty):
+    X = planted()
+    estimator = TensorizedAutoencoder(
+        3,
+        latent_dim=latent_dim,
+        code_penalty=code_penalty,
+        assignment=assignment,
+        max_epochs=3,
+        n_init=1,
+        random_state=0,
+    )
+    here, there, device = fit_on_both(estimator, X)
+    assert device.copies_out > 3 * there.n_iter_  # of each cluster in each sweep
+    assert_allclose(losses(there), losses(here), rtol=1e-6, atol=1e-9)
+    assert_array_equal(there.labels_, here.labels_)
+    assert_allclose(there.assignment_, here.assignment_, atol=1e-6)
+    for method in ("transform", "reconstruct"):
+        with StandInDevice():
+            found = getattr(there, method)(X)
+        assert_allclose(found, getattr(here, method)(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_features", [4, 9])
+def test_directions_of_rows_on_a_device_are_those_of_the_cpu(n_features, monkeypatch):
+    monkeypatch.setattr(_local_pca, "DENSE_SIZE", 6)
+    rng = np.random.default_rng(0)
+    R = rng.normal(size=(20, n_features)) * np.arange(1, n_features + 1)
+    here = _local_pca.leading_directions(R, 2, np.random.RandomState(0))
+    with StandInDevice():
+        there = _local_pca.leading_directions(torch.from_numpy(R).to("meta"), 2, None)
+    assert_allclose(there.T @ there, here.T @ here, atol=1e-9)
+
+
+def test_closed_forms_take_a_device_with_float64_of_themselves(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert solver_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert solver_device("auto") == torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_closed_forms_refuse_an_unknown_device(name):
+    with pytest.raises(ValueError, match="cannot be used here"):
+        clone(SOLVERS[name]).set_params(device="no such device").fit(planted())
+
+
 # --- a real device --------------------------------------------------------------------
 
 
@@ -289,6 +513,19 @@ def test_a_real_device_fits_and_predicts(name, real_device, tmp_path):
             assert (found[method] == values).mean() >= 0.95
         else:
             assert_allclose(found[method], values, rtol=1e-2, atol=1e-2, err_msg=method)
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_a_real_device_finds_the_closed_forms_of_the_cpu(name, real_device):
+    X, estimator = planted(), clone(CLOSED_FORMS[name])
+    here = clone(estimator).set_params(device="cpu").fit(X)
+    there = estimator.set_params(device=real_device).fit(X)
+    exact = torch.device(real_device).type not in kernels._WITHOUT_FLOAT64
+    rtol = 1e-6 if exact else 1e-3
+    assert_allclose(losses(there, FIRST), losses(here, FIRST), rtol=rtol, atol=1e-5)
+    if exact and name not in LEFT_OPEN and is_well_posed(here):
+        assert_array_equal(there.labels_, here.labels_)
+        assert_allclose(there.transform(X), here.transform(X), rtol=1e-6, atol=1e-6)
 
 
 # --- waiting --------------------------------------------------------------------------

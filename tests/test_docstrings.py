@@ -169,6 +169,8 @@ COMMON = {
     "lr": ("Learning rate of the optimizer",),
     "n_init": (A_RUN,),
     "tol": ("0 never stops early.",),
+    # Networks are trained there, closed forms computed; tests/test_common.py has more.
+    "device": ('"auto" takes CUDA, then ', "the CPU."),
     "noise_std": (NOISE,),
     "normalize": ("Whether codes ",),
     "clustering": ("The clustering term.",),

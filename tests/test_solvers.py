@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 from scipy import linalg, sparse
 from scipy.optimize import check_grad, minimize, nnls
+from stand_in_device import StandInDevice
 
 from deepcluster_sk.solvers import (
+    _codes,
+    _sparse_matrix,
     dictionary_update,
     kmeans_code,
     neighbor_expression,
@@ -17,6 +21,11 @@ from deepcluster_sk.solvers import (
     transform_update,
 )
 from deepcluster_sk.solvers._self_expression import _nuclear
+from deepcluster_sk.solvers._sparse_matrix import (
+    SparseMatrix,
+    host_matrix,
+    identity_minus,
+)
 
 DATA = ["random", "rank-deficient", "collinear", "duplicated", "constant", "zero"]
 
@@ -207,8 +216,6 @@ def test_subspace_code_is_a_linear_solve(form, weight):
 
 
 def test_sparse_solve_factorises_where_conjugate_gradients_stall(monkeypatch):
-    from deepcluster_sk.solvers import _codes
-
     real = _codes._conjugate_gradients
     monkeypatch.setattr(
         _codes, "_conjugate_gradients", lambda *args: real(*args, max_iter=2)
@@ -430,3 +437,95 @@ def test_neighbours_express_a_row_with_coefficients_that_add_up_to_one(h):
 def test_equal_neighbours_share_the_coefficient():
     C = neighbor_expression(np.ones((4, 3)), [[1, 2], [0, 3], [0, 1], [2, 0]], 1e-3)
     assert C.data == pytest.approx(np.full(8, 0.5))
+
+
+# Tensors of a device
+
+
+def solver_calls():
+    """A call of each solver on rows X and codes Z, with what stays on the host."""
+    rng = np.random.default_rng(0)
+    T, D = rng.normal(size=(4, 6)), rng.normal(size=(4, 6))
+    atoms = normalize_atoms(D, np.ones((1, 4)))[0]
+    neighbors = (np.arange(30)[:, None] + [1, 2, 5, 11, 28]) % 30
+    dense, cut = random_expression(30, "dense"), random_expression(30, "sparse")
+    labels = np.arange(30) % 3
+    unused = np.arange(4) != 1
+    dependent = np.vstack([T[:, :4], T[:2, :4] + T[2:, :4]])
+    return {
+        "transform_update": lambda X, Z, to: transform_update(X, Z, 0.3),
+        "transform_update-wide": lambda X, Z, to: transform_update(X, Z[:, :2], 0.3),
+        "transform_objective": lambda X, Z, to: transform_objective(X, Z, T, 0.3),
+        "dictionary_update": lambda X, Z, to: dictionary_update(X, Z, atoms),
+        "dictionary_update-unused": lambda X, Z, to: dictionary_update(
+            X, Z * to(1.0 * unused), atoms
+        ),
+        "kmeans_code": lambda X, Z, to: kmeans_code(X, D, to(labels), 0.5),
+        "nonnegative_code": lambda X, Z, to: nonnegative_code(
+            X, D, target=Z, weight=0.2
+        ),
+        # Codes are not determined here, but what they make is.
+        "nonnegative_code-dependent": lambda X, Z, to: (
+            nonnegative_code(Z, dependent) @ to(dependent)
+        ),
+        "subspace_code-dense": lambda X, Z, to: subspace_code(X, T, to(dense), 0.5),
+        "subspace_code-sparse": lambda X, Z, to: subspace_code(X, T, to(cut), 0.5),
+        "sylvester_code-dense": lambda X, Z, to: sylvester_code(X, D, to(dense), 0.5),
+        "sylvester_code-sparse": lambda X, Z, to: sylvester_code(X, D, to(cut), 0.5),
+        "l1": lambda X, Z, to: self_expression(X, 0.3),
+        "elasticnet": lambda X, Z, to: self_expression(X, 0.3, "elasticnet"),
+        "l2": lambda X, Z, to: self_expression(X, 0.3, "l2"),
+        "nuclear": lambda X, Z, to: self_expression(X, 0.3, "nuclear"),
+        "neighbor_expression": lambda X, Z, to: neighbor_expression(
+            X, to(neighbors), 0.3
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", solver_calls())
+def test_tensors_give_what_arrays_give(name):
+    rng = np.random.default_rng(1)
+    X, Z = rng.normal(size=(30, 6)), rng.normal(size=(30, 4))
+    call = solver_calls()[name]
+    expected = call(X, Z, lambda value: value)
+    with StandInDevice():
+
+        def to_device(value):
+            if sparse.issparse(value):
+                return SparseMatrix.of_scipy(value, to_device(X))
+            return torch.from_numpy(value).to("meta")
+
+        found = host_matrix(call(to_device(X), to_device(Z), to_device))
+    if sparse.issparse(expected):
+        assert sparse.issparse(found)
+        found, expected = found.toarray(), expected.toarray()
+    # Rows of C are solved to a tolerance, from candidates in another order.
+    assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_sparse_matrices_of_a_device_are_those_of_scipy(monkeypatch):
+    monkeypatch.setattr(_sparse_matrix, "BLOCK_NUMBERS", 64)
+    rng = np.random.default_rng(0)
+    C = random_expression(20, "sparse")
+    Z = rng.normal(size=(20, 3))
+    device = SparseMatrix.of_scipy(C, torch.from_numpy(Z))
+    assert_allclose(device @ torch.from_numpy(Z), C @ Z, atol=1e-12)
+    assert_allclose(device.T @ torch.from_numpy(Z), C.T @ Z, atol=1e-12)
+    for axis in (0, 1):
+        assert_allclose(abs(device).sum(axis=axis), abs(C).sum(axis=axis))
+    assert_allclose(device.squared().to_scipy().toarray(), C.toarray() ** 2)
+    found = identity_minus(device).to_scipy().toarray()
+    assert_allclose(found, np.eye(20) - C.toarray())
+
+
+def test_a_stalled_solve_of_tensors_is_factorised_too(monkeypatch):
+    real = _codes._conjugate_gradients
+    X, T = make_data("random", 30, 5), make_data("random", 3, 5, seed=1)
+    C = random_expression(30, "sparse")
+    expected = subspace_code(X, T, C, 0.5)
+    monkeypatch.setattr(
+        _codes, "_conjugate_gradients", lambda *args: real(*args, max_iter=2)
+    )
+    X = torch.from_numpy(X)
+    found = subspace_code(X, T, SparseMatrix.of_scipy(C, X), 0.5)
+    assert_allclose(found, expected, atol=1e-9)

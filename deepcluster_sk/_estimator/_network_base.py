@@ -16,6 +16,7 @@ from deepcluster_sk._estimator._base import (
     EstimatorTemplate,
     index_of_smallest,
 )
+from deepcluster_sk._estimator._device import resolve_device
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
@@ -39,39 +40,6 @@ OPTIMIZERS = {
     "adam": partial(torch.optim.Adam, fused=True),
     "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
 }
-
-
-def resolve_device(device):
-    """The torch device that ``device`` names.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        ``"auto"`` takes CUDA, then MPS, then the CPU.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If torch does not know the name, or has no such device here.
-    """
-    if isinstance(device, str) and device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used here: {error}. Use 'auto' or 'cpu'."
-        ) from error
-    return resolved
 
 
 def load_fitted(module, estimator):

@@ -1,4 +1,4 @@
-"""Estimators without a network: closed forms and block updates in NumPy."""
+"""Estimators without a network: closed forms and block updates."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from deepcluster_sk._estimator._base import ClustererTemplate
+from deepcluster_sk._estimator._device import solver_device
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
+from deepcluster_sk.solvers._arrays import on_device
 from deepcluster_sk.solvers._progress import PhaseBar
 
 if TYPE_CHECKING:
@@ -64,10 +66,13 @@ class SolverRows:
     ----------
     X : ndarray of shape (n_samples, n_features)
         Validated data.
+    device : torch.device or None, default=None
+        Where the solver computes; None is the CPU.
     """
 
-    def __init__(self, X):
+    def __init__(self, X, device=None):
         self.X = X.astype(np.float64)
+        self.device = device
 
     def __len__(self):
         return len(self.X)
@@ -75,6 +80,10 @@ class SolverRows:
     def __sizeof__(self):
         """With the data, as that of ``Rows``."""
         return super().__sizeof__() + self.X.nbytes
+
+    def on_device(self, array):
+        """An array as the solver takes it: itself, or a tensor of another device."""
+        return on_device(array, self.device)
 
 
 class SolverRun:
@@ -219,18 +228,22 @@ class BaseSolverClusterer(ClustererTemplate):
         "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
         "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
         "tol": [Interval(numbers.Real, 0, None, closed="left")],
+        "device": [str, torch.device],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
 
     _solution_class: ClassVar[type] = Solution
 
+    # Of a method that does not offer it.
+    device = "cpu"
+
     def _solve(self, run):
         """Find the solution; sweeps are recorded by ``run.sweep``."""
         raise NotImplementedError
 
     def _prepare(self, X):
-        return SolverRows(X)
+        return SolverRows(X, solver_device(self.device))
 
     def _one_run(self, rows, y, seed, checkpoint):
         run = SolverRun(rows, np.random.RandomState(seed), self.verbose)

@@ -3,18 +3,23 @@
 from itertools import pairwise
 
 import numpy as np
-from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk.solvers import kmeans_code, nonnegative_code, sylvester_code
-from deepcluster_sk.solvers._cluster_means import cluster_means
+from deepcluster_sk.solvers._arrays import like, on_host, positive_part
+from deepcluster_sk.solvers._cluster_means import (
+    cluster_means,
+    cluster_sizes,
+    cluster_sums,
+)
 from deepcluster_sk.solvers._deep_dictionary import (
     code_near_centers,
     dictionary_product,
 )
-from deepcluster_sk.solvers._local_pca import reseed_empty
+from deepcluster_sk.solvers._local_pca import reseeded
 from deepcluster_sk.solvers._partitions import numbered
+from deepcluster_sk.solvers._sparse_matrix import identity_minus
 from deepcluster_sk.solvers._subspaces import (
     affinity,
     cut,
@@ -73,6 +78,7 @@ class KMeansTerm(ClusteringTerm):
         layer: each centre is the sum of two of them.
         """
         k, widths = self.n_clusters, self.widths
+        given, X = X, on_host(X)
         kmeans = KMeans(k, n_init=10, random_state=random_state)
         with ignored_warnings(ConvergenceWarning):  # fewer distinct rows than clusters
             labels = kmeans.fit_predict(X)
@@ -87,16 +93,14 @@ class KMeansTerm(ClusteringTerm):
         for below, width in pairwise(widths):
             dictionaries.append(np.eye(below)[np.arange(width) % below])
         D = dictionary_product(dictionaries)
-        self.labels, self.centers = labels, nonnegative_code(means, D)
-        return dictionaries, self._code(X, D)
+        self.labels = like(labels.astype(np.int64), given)
+        self.centers = like(nonnegative_code(means, D), given)
+        return dictionaries, self._code(given, D)
 
     def _update_centers(self, Z):
-        counts = np.bincount(self.labels, minlength=self.n_clusters)
-        shape = self.n_clusters, len(Z)
-        members = sparse.csr_array(
-            (np.ones(len(Z)), (self.labels, np.arange(len(Z)))), shape
-        )
-        self.centers = members @ Z / np.maximum(counts, 1)[:, None]
+        counts = cluster_sizes(self.labels, self.n_clusters).clip(min=1)
+        sums = cluster_sums(Z, self.labels, self.n_clusters)
+        self.centers = sums / counts[:, None]
 
     def _code(self, X, D):
         """Codes of the present clusters, and their means."""
@@ -109,19 +113,19 @@ class KMeansTerm(ClusteringTerm):
 
     def code(self, X, Z, D):
         """Labels and codes together, centres, and codes and centres again."""
-        self.labels, cost, Z = code_near_centers(X, D, self.centers, self.weight)
-        reseed_empty(self.labels, cost, self.n_clusters)
+        labels, cost, Z = code_near_centers(X, D, self.centers, self.weight)
+        self.labels = reseeded(labels, cost, self.n_clusters)
         self._update_centers(Z)
         return self._code(X, D)
 
     def terms(self, Z):
         """Terms of the loss, over all samples."""
-        error = np.square(Z - self.centers[self.labels]).sum()
+        error = float(((Z - self.centers[self.labels]) ** 2).sum())
         return {"kmeans": self.weight * error}
 
     def finish(self, X, solution):
         """Keep the centres."""
-        solution.centers = self.centers
+        solution.centers = on_host(self.centers)
 
 
 class SubspaceTerm(ClusteringTerm):
@@ -151,7 +155,7 @@ class SubspaceTerm(ClusteringTerm):
         """Code layer by layer on atoms that are samples, a little disturbed."""
         dictionaries, Z = [], X
         for width in self.widths:
-            atoms = Z[_some_rows(Z, width, random_state)]
+            atoms = on_host(Z[like(_some_rows(Z, width, random_state), Z)])
             size = np.abs(atoms).max()
             noise = random_state.normal(size=atoms.shape)
             noise *= 0.1 * (size if size > 0 else 1)
@@ -165,19 +169,19 @@ class SubspaceTerm(ClusteringTerm):
 
     def code(self, X, Z, D):
         """Codes, then the self-expression of them."""
-        I_C = sparse.eye_array(len(Z), format="csr") - sparse.csr_array(self.C)
+        I_C, atoms = identity_minus(self.C), like(D, X)
 
         def loss(Z):
-            error = self.weight * np.square(I_C @ Z).sum()
-            return np.square(X - Z @ D).sum() + error
+            error = self.weight * float(((I_C @ Z) ** 2).sum())
+            return float(((X - Z @ atoms) ** 2).sum()) + error
 
         best = loss(Z)
-        joint = np.maximum(sylvester_code(X, D, self.C, self.weight), 0)
+        joint = positive_part(sylvester_code(X, D, self.C, self.weight))
         if loss(joint) < best:
             Z, best = joint, loss(joint)
         # ||M||² <= ||M||_1 ||M||_inf bounds the curvature of ||M Z||².
-        size = np.abs(I_C)
-        bound = float(size.sum(0).max() * size.sum(1).max())
+        size = abs(I_C)
+        bound = float(size.sum(axis=0).max() * size.sum(axis=1).max())
         for _ in range(3):
             target = Z - I_C.T @ (I_C @ Z) / bound
             new = nonnegative_code(X, D, target=target, weight=self.weight * bound)
@@ -194,7 +198,7 @@ class SubspaceTerm(ClusteringTerm):
         return self_expression_of(Z, self.alpha, "l1", verbose=self.verbose)
 
     def _sizes(self, Z, C):
-        error = np.square(Z - C @ Z).sum()
+        error = float(((Z - C @ Z) ** 2).sum())
         size = self.alpha * expression_penalty(C, "l1")
         return self.weight * error, self.weight * size
 
@@ -207,7 +211,7 @@ class SubspaceTerm(ClusteringTerm):
         """Cut the graph, and fit subspaces to the codes that new samples get."""
         k, random_state = self.n_clusters, self.random_state
         labels = cut(affinity(self.C, self.affinity_mass), k, random_state)
-        Z = nonnegative_code(X, solution.product)
+        Z = on_host(nonnegative_code(X, solution.product))
         rows = unit_rows(Z)
         solution.bases = fit_subspaces(rows, labels, k, "auto", random_state)
         labels = subspace_residuals(rows, solution.bases).argmin(1)

@@ -5,6 +5,7 @@ import torch
 
 from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk.initialization import init_name, kmeans_start
+from deepcluster_sk.solvers._arrays import on_exact_device
 from deepcluster_sk.solvers._local_pca import best_of, directions_are_certain
 from deepcluster_sk.solvers._pca_mixture import PCASearch
 
@@ -35,7 +36,8 @@ class LocalPCAMixin:
             chance = np.random.RandomState(0)
             labels = kmeans_start(torch.from_numpy(X), self.n_clusters, chance)[1]
             search = self._search(self.latent_dim)
-            rows.from_kmeans = search.over_widths(X, labels, chance)
+            there = on_exact_device(X, rows.device)
+            rows.from_kmeans = search.over_widths(there, labels, chance)
         return rows
 
     def _search(self, width):
@@ -53,7 +55,8 @@ class LocalPCAMixin:
                 if not directions_are_certain(*X.shape, self.n_clusters):
                     return
         labels = self._initial_labels(X, run)
-        yield from search.near(found, X, labels, run.random_state)
+        there = on_exact_device(X, run.rows.device)
+        yield from search.near(found, there, labels, run.random_state)
 
     def _solve(self, run):
         """Solve in closed form (Theorem 2.2)."""

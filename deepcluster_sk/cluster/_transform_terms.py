@@ -12,8 +12,9 @@ from deepcluster_sk.solvers import (
     transform_objective,
     transform_update,
 )
+from deepcluster_sk.solvers._arrays import like, namespace, on_host, positive_part
 from deepcluster_sk.solvers._cluster_means import cluster_means
-from deepcluster_sk.solvers._local_pca import reseed_empty
+from deepcluster_sk.solvers._local_pca import reseeded
 from deepcluster_sk.solvers._neighbor_graph import nearest_neighbors
 from deepcluster_sk.solvers._partitions import numbered
 from deepcluster_sk.solvers._subspaces import (
@@ -30,9 +31,9 @@ def layer_outputs(X, transforms):
     """Outputs of all layers, ReLU after all but the last."""
     outputs = []
     for i, T in enumerate(transforms):
-        X = X @ T.T
+        X = X @ like(T, X).T
         if i < len(transforms) - 1:
-            X = np.maximum(X, 0)
+            X = positive_part(X)
         outputs.append(X)
     return outputs
 
@@ -43,9 +44,9 @@ class ExpressionTerm:
     Parameters
     ----------
     settings : DeepTransformClustering
-    X : ndarray of shape (n, d)
+    X : ndarray or Tensor of shape (n, d)
         The rows, whose neighbours may express one another under "neighbors".
-    Z : ndarray of shape (n, h)
+    Z : ndarray or Tensor of shape (n, h)
         The first codes.
     random_state : RandomState
         Source of the seeds of spectral clustering.
@@ -56,10 +57,10 @@ class ExpressionTerm:
         self.gamma = settings.subspace_weight
         if settings.penalty == "neighbors" and len(X) > 1:
             found = nearest_neighbors(
-                torch.from_numpy(X), settings.n_neighbors, "euclidean"
-            )[1].numpy()
-            self.neighbors = found
-            size = np.square(Z[found] - Z[:, None]).sum(-1).mean()
+                torch.as_tensor(X), settings.n_neighbors, "euclidean"
+            )[1]
+            self.neighbors = found = found.numpy() if namespace(X) is np else found
+            size = float(((Z[found] - Z[:, None]) ** 2).sum(-1).mean())
             self.weight = settings.alpha * (size if size > 0 else 1)
         else:
             self.weight = relative_weight(Z, settings.alpha)
@@ -76,7 +77,7 @@ class ExpressionTerm:
         # Over neighbours R is the squared norm.
         penalty = "l2" if s.penalty == "neighbors" else s.penalty
         size = expression_penalty(C, penalty, s.l1_ratio)
-        error = np.square(Z - C @ Z).sum()
+        error = float(((Z - C @ Z) ** 2).sum())
         gamma = self.gamma / len(Z)
         return gamma * error, gamma * self.weight * size
 
@@ -110,9 +111,9 @@ class KMeansTerm:
     Parameters
     ----------
     settings : DeepTransformClustering
-    X : ndarray of shape (n, d)
+    X : ndarray or Tensor of shape (n, d)
         Not used.
-    Z : ndarray of shape (n, h)
+    Z : ndarray or Tensor of shape (n, h)
         The first codes, in which k-means finds the first clusters.
     random_state : RandomState
         Source of the seeds of k-means.
@@ -122,8 +123,9 @@ class KMeansTerm:
         self.n_clusters, self.gamma = settings.n_clusters, settings.kmeans_weight
         kmeans = KMeans(self.n_clusters, n_init=10, random_state=random_state)
         with ignored_warnings(ConvergenceWarning):  # fewer distinct rows than clusters
-            labels = kmeans.fit_predict(Z)
-        _, self.labels = numbered(kmeans.cluster_centers_, labels)
+            labels = kmeans.fit_predict(on_host(Z))
+        _, labels = numbered(kmeans.cluster_centers_, labels)
+        self.labels = like(labels.astype(np.int64), Z)
         self.centers = cluster_means(Z, self.labels, self.n_clusters)
 
     def code(self, X, T):
@@ -132,22 +134,22 @@ class KMeansTerm:
         The code of y in a cluster with centre c is (y + γ c) / (1 + γ), and costs
         γ / (1 + γ) ||y - c||²: both blocks are those of k-means on y = T x.
         """
-        Y = X @ T.T
-        apart = np.stack([np.square(Y - c).sum(1) for c in self.centers], axis=1)
-        self.labels = apart.argmin(1)
-        reseed_empty(self.labels, apart.min(1), self.n_clusters)
+        xp, Y = namespace(X), X @ like(T, X).T
+        apart = xp.stack([((Y - c) ** 2).sum(1) for c in self.centers], axis=1)
+        nearest, cost = apart.argmin(1), xp.amin(apart, axis=1)
+        self.labels = reseeded(nearest, cost, self.n_clusters)
         self.centers = cluster_means(Y, self.labels, self.n_clusters)
         return (Y + self.gamma * self.centers[self.labels]) / (1 + self.gamma)
 
     def terms(self, Z):
         """Terms of the loss, per sample."""
-        error = np.square(Z - self.centers[self.labels]).sum()
+        error = float(((Z - self.centers[self.labels]) ** 2).sum())
         return {"kmeans": self.gamma * error / len(Z)}
 
     def finish(self, run, solution):
         """Take the means of what new samples are embedded to."""
-        Z = solution.embed(run.rows.X)
-        solution.centers = cluster_means(Z, self.labels, self.n_clusters)
+        Z, labels = solution.embed(run.rows.X), on_host(self.labels)
+        solution.centers = cluster_means(Z, labels, self.n_clusters)
         residual = solution.row_objective(run.rows.X).mean()
         run.record("centers", {"residual": residual})
 
@@ -158,7 +160,7 @@ class TransformLearner:
     Parameters
     ----------
     settings : DeepTransformClustering
-    X : ndarray of shape (n, d)
+    X : ndarray or Tensor of shape (n, d)
         Rows; they are of unit norm, or have it on average.
     term : callable
         ``term(settings, X, Z, random_state)`` makes the clustering term.
@@ -190,7 +192,7 @@ class TransformLearner:
             self.layers[i] = nonnegative_code(
                 self.layers[i + 1],
                 self.transforms[i + 1].T,
-                target=before @ self.transforms[i].T,
+                target=before @ like(self.transforms[i], before).T,
                 weight=1.0,
             )
         before = self.X if last == 0 else self.layers[-2]
@@ -202,7 +204,7 @@ class TransformLearner:
         inputs = [self.X, *self.layers[:-1]]
         fit = penalty = 0.0
         for x, z, T in zip(inputs, self.layers, self.transforms, strict=True):
-            error = np.square(x @ T.T - z).sum()
+            error = float(((x @ like(T, x).T - z) ** 2).sum())
             fit += error / n
             total = transform_objective(x, z, T, self.transform_weight)
             penalty += (total - error) / n

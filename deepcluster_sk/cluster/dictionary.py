@@ -15,6 +15,7 @@ from deepcluster_sk._estimator._solver_base import BaseSolverClusterer, Solution
 from deepcluster_sk._estimator._validation import check_layer_sizes
 from deepcluster_sk.cluster._dictionary_terms import KMeansTerm, SubspaceTerm
 from deepcluster_sk.solvers import nonnegative_code
+from deepcluster_sk.solvers._arrays import like
 from deepcluster_sk.solvers._deep_dictionary import (
     code_near_centers,
     dictionary_product,
@@ -23,6 +24,7 @@ from deepcluster_sk.solvers._deep_dictionary import (
 from deepcluster_sk.solvers._subspaces import subspace_residuals, unit_rows
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -137,6 +139,10 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     tol : float, default=1e-4
         Sweeps stop when the loss falls by less than this relative amount. 0 never
         stops early.
+    device : str or torch.device, default="auto"
+        Where the fit is computed, in float64; "auto" takes CUDA, then the CPU. MPS has
+        no float64 and must be named: losses then agree with those of the CPU to some
+        five digits, a self-expression to two. Predictions are made on the CPU.
     verbose : int, default=0
         Above 0, show a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -208,6 +214,13 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
     so that no sweep raises the loss. Unit norms fix the scale: without them the
     clustering term would vanish with the codes.
 
+    On a ``device`` the codes and their self-expression are found, which takes nearly
+    all of the time: the data go there once. Atoms are updated on the CPU, one by one,
+    from products of the codes with themselves and with the data, once a layer and
+    sweep; k-means at the start, the cut of the graph and the subspaces at the end are
+    found there, too. Under "subspace" codes of more atoms than there are features are
+    not unique, and the last digits decide.
+
     References
     ----------
     .. [1] A. Majumdar. Deep learning based clustering (slides, 2022).
@@ -251,6 +264,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         max_iter: int = 50,
         n_init: int = 1,
         tol: float = 1e-4,
+        device: str | torch.device = "auto",
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -264,6 +278,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         self.max_iter = max_iter
         self.n_init = n_init
         self.tol = tol
+        self.device = device
         self.verbose = verbose
         self.random_state = random_state
 
@@ -302,7 +317,7 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
 
     def _solve(self, run):
         scale, term = run.rows.scale, self._term()
-        X = run.rows.X * scale
+        X = run.rows.on_device(run.rows.X * scale)
         dictionaries, Z = term.start(X, run.random_state)
 
         def sweep():
@@ -310,7 +325,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
             update_dictionaries(X, Z, dictionaries)
             D = dictionary_product(dictionaries)
             Z = term.code(X, Z, D)
-            terms = {"reconstruction": np.square(X - Z @ D).sum(), **term.terms(Z)}
+            error = float(((X - Z @ like(D, X)) ** 2).sum())
+            terms = {"reconstruction": error, **term.terms(Z)}
             return {name: value / len(X) / scale**2 for name, value in terms.items()}
 
         run.sweep("sweep", sweep, self.max_iter, self.tol)

@@ -248,6 +248,9 @@ class TensorizedAutoencoder(
     feature the covariance of pure noise has eigenvalues more than ten times apart, and
     of several starts the likelihood would prefer the one that fits noise best.
 
+    On a ``device`` that has float64, CUDA, the exact solver computes there, too, but
+    for the first clusters and the factors of covariances; else on the CPU.
+
     An empty cluster is re-seeded from the sample that is fitted worst, and a
     ``ClusterCollapseWarning`` says so if the gradient solver had to.
 

@@ -5,10 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from scipy import linalg, sparse
 from scipy.optimize import nnls
 from sklearn.utils import check_array
 
+from ._arrays import (
+    contiguous,
+    copy_of,
+    indices,
+    like,
+    namespace,
+    on_host,
+    positive_part,
+    resolution,
+    zeros,
+)
+from ._cluster_means import cluster_sums
+from ._sparse_matrix import SparseMatrix, identity_minus, is_sparse
 from ._validation import check_matrix, check_scalar
 
 if TYPE_CHECKING:
@@ -70,21 +84,19 @@ def kmeans_code(
     array([ 0.5, 1.5, 10.5, 11.5])
     """
     X = check_matrix("X", X)
-    D = check_matrix("D", D, columns=(X.shape[1], "as X has"))
+    D = check_matrix("D", on_host(D), columns=(X.shape[1], "as X has"))
     weight = check_scalar("weight", weight)
-    labels = np.asarray(labels)
-    if labels.shape != X.shape[:1] or labels.dtype.kind not in "iu":
+    xp = namespace(X)
+    labels = xp.asarray(labels)
+    kind = on_host(labels[:0]).dtype.kind
+    if labels.shape != X.shape[:1] or kind not in "iu":
         raise ValueError(
             f"labels must be integers of shape ({X.shape[0]},), one for each row of "
             f"X; got {labels.dtype} of shape {labels.shape}."
         )
-    _, cluster, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    n = X.shape[0]
-    members = sparse.csr_array(
-        (np.ones(n), (cluster, np.arange(n))), shape=(counts.size, n)
-    )
-    means = members @ X / counts[:, np.newaxis]
-    U, s, Vt = _cut_svd(D)
+    _, cluster, counts = xp.unique(labels, return_inverse=True, return_counts=True)
+    means = cluster_sums(X, cluster, len(counts)) / counts[:, np.newaxis]
+    U, s, Vt = (like(factor, X) for factor in _cut_svd(D))
     coded_means = means @ Vt.T / s @ U.T
     spread = (X - means[cluster]) @ Vt.T * (s / (s**2 + weight)) @ U.T
     return coded_means[cluster] + spread
@@ -134,12 +146,13 @@ def sylvester_code(
     array([1.33333333, 2.66666667])
     """
     X = check_matrix("X", X)
-    D = check_matrix("D", D, columns=(X.shape[1], "as X has"))
+    D = check_matrix("D", on_host(D), columns=(X.shape[1], "as X has"))
     weight = check_scalar("weight", weight)
     C = _check_expression(C, X.shape[0])
     U, s, Vt = _cut_svd(D)
+    rhs = X @ like(Vt, X).T * like(s, X)
     # Null directions of DD' have no right-hand side: zero is optimal there.
-    return _shifted_solve(C, weight, s**2, X @ Vt.T * s) @ U.T
+    return _shifted_solve(C, weight, s**2, rhs) @ like(U, X).T
 
 
 def subspace_code(
@@ -184,10 +197,10 @@ def subspace_code(
     array([1.33333333, 2.66666667])
     """
     X = check_matrix("X", X)
-    T = check_matrix("T", T, columns=(X.shape[1], "as X has"))
+    T = check_matrix("T", on_host(T), columns=(X.shape[1], "as X has"))
     weight = check_scalar("weight", weight)
     C = _check_expression(C, X.shape[0])
-    return _shifted_solve(C, weight, np.ones(T.shape[0]), X @ T.T)
+    return _shifted_solve(C, weight, np.ones(T.shape[0]), X @ like(T, X).T)
 
 
 def nonnegative_code(
@@ -249,25 +262,26 @@ def nonnegative_code(
            [2., 3.]])
     """
     X = check_matrix("X", X)
-    D = check_matrix("D", D, columns=(X.shape[1], "as X has"))
+    D = check_matrix("D", on_host(D), columns=(X.shape[1], "as X has"))
     weight = check_scalar("weight", weight)
     n, h = X.shape[0], D.shape[0]
     if not isinstance(max_iter, int | np.integer) or max_iter < 1:
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}.")
     gram = D @ D.T
     gram[np.diag_indices(h)] += weight
-    linear = X @ D.T
+    linear = X @ like(D, X).T
     if target is not None:
         target = check_matrix(
             "target", target, rows=(n, "as X has"), columns=(h, "as D has rows")
         )
         linear += weight * target
     scale = np.sqrt(np.diag(gram))
-    Z = np.zeros((n, h))
-    used = scale > 0.0  # a zero atom without ridge codes nothing
-    if used.any():
+    Z = zeros((n, h), X)
+    used = np.flatnonzero(scale > 0.0)  # a zero atom without ridge codes nothing
+    if used.size:
         scale = scale[used]
         gram = gram[np.ix_(used, used)] / np.outer(scale, scale)
+        used, scale = like(used, X), like(scale, X)
         Z[:, used] = _nonnegative(gram, linear[:, used] / scale, max_iter) / scale
     return Z
 
@@ -280,7 +294,8 @@ def _cut_svd(D):
 
 
 def _check_expression(C, n):
-    C = check_array(C, accept_sparse="csr", dtype=np.float64, input_name="C")
+    if not isinstance(C, SparseMatrix | torch.Tensor):
+        C = check_array(C, accept_sparse="csr", dtype=np.float64, input_name="C")
     if C.shape != (n, n):
         raise ValueError(
             f"C must have shape ({n}, {n}), one row and column for each row of X; "
@@ -292,64 +307,90 @@ def _check_expression(C, n):
 def _shifted_solve(C, weight, shifts, rhs):
     """Solve (weight (I-C)'(I-C) + shifts[k] I) z_k = rhs[:, k] for every k."""
     if weight == 0.0 or not rhs.any():
-        return rhs / shifts
-    if not sparse.issparse(C):
-        M = -C
-        M[np.diag_indices_from(M)] += 1.0
-        if np.all(shifts == shifts[0]):
-            A = weight * (M.T @ M)
-            A[np.diag_indices_from(A)] += shifts[0]
-            return linalg.solve(A, rhs, assume_a="pos", overwrite_a=True)
-        values, V = np.linalg.eigh(M.T @ M)
-        denominator = weight * np.maximum(values, 0.0)[:, np.newaxis] + shifts
-        return V @ (V.T @ rhs / denominator)
-    M = (sparse.eye_array(C.shape[0], format="csr") - sparse.csr_array(C)).tocsr()
-    Mt = M.T.tocsr()
-    Z, solved = _conjugate_gradients(M, Mt, weight, shifts, rhs)
+        return rhs / like(shifts, rhs)
+    if not is_sparse(C):
+        return _dense_solve(C, weight, shifts, rhs)
+    M = identity_minus(C)
+    if isinstance(C, SparseMatrix):
+        Mt = M.T
+        squares = M.squared().sum(axis=0)
+    else:
+        Mt = M.T.tocsr()
+        squares = np.asarray(M.multiply(M).sum(axis=0))
+    diagonal = weight * squares.reshape(-1, 1) + like(shifts, rhs)
+    Z, solved = _conjugate_gradients(
+        M, Mt, weight, like(shifts, rhs), rhs, diagonal, resolution(1e-12, rhs)
+    )
     if not solved.all():  # a hopeless condition number: factorise after all
+        if isinstance(C, SparseMatrix):
+            M = M.to_scipy()
+            Mt = M.T.tocsr()
         A = weight * (Mt @ M)
         identity = sparse.eye_array(C.shape[0])
-        for k in np.flatnonzero(~solved):
-            Z[:, k] = sparse.linalg.spsolve(
-                (A + shifts[k] * identity).tocsc(), rhs[:, k]
+        for k in np.flatnonzero(~on_host(solved)):
+            found = sparse.linalg.spsolve(
+                (A + shifts[k] * identity).tocsc(), on_host(rhs[:, k])
             )
+            Z[:, k] = like(found, Z)
     return Z
 
 
-def _conjugate_gradients(M, Mt, weight, shifts, rhs, tol=1e-12, max_iter=2000):
+def _dense_solve(C, weight, shifts, rhs):
+    xp, diagonal = namespace(C), indices(len(C), C)
+    M = -C
+    M[diagonal, diagonal] += 1.0
+    if np.all(shifts == shifts[0]):
+        A = weight * (M.T @ M)
+        A[diagonal, diagonal] += shifts[0]
+        if xp is np:
+            return linalg.solve(A, rhs, assume_a="pos", overwrite_a=True)
+        return torch.cholesky_solve(rhs, torch.linalg.cholesky(A))
+    values, V = xp.linalg.eigh(M.T @ M)
+    denominator = weight * positive_part(values)[:, np.newaxis] + like(shifts, rhs)
+    return V @ (V.T @ rhs / denominator)
+
+
+def _conjugate_gradients(M, Mt, weight, shifts, rhs, diagonal, tol, max_iter=2000):
     """Jacobi-preconditioned CG, one system a column, all columns in step."""
-    diagonal = weight * np.asarray(M.multiply(M).sum(axis=0)).reshape(-1, 1) + shifts
+    xp = namespace(rhs)
+    # To see whether it has ended the host waits for a device: not at every step.
+    interval = 1 if xp is np else 10
     Z = rhs / diagonal
     R = rhs - (weight * (Mt @ (M @ Z)) + shifts * Z)
-    goal = tol * np.linalg.norm(rhs, axis=0)
+    goal = tol * _column_norms(rhs)
     P = Y = R / diagonal
-    ry = np.sum(R * Y, axis=0)
-    for _ in range(max_iter):
-        solved = np.linalg.norm(R, axis=0) <= goal
-        if solved.all():
+    ry = (R * Y).sum(axis=0)
+    for i in range(max_iter):
+        solved = _column_norms(R) <= goal
+        if i % interval == 0 and solved.all():
             break
         AP = weight * (Mt @ (M @ P)) + shifts * P
-        curvature = np.sum(P * AP, axis=0)
+        curvature = (P * AP).sum(axis=0)
         go = ~solved & (curvature > 0.0)  # a finished column must not be touched
-        step = np.where(go, ry / np.where(go, curvature, 1.0), 0.0)
+        step = xp.where(go, ry / xp.where(go, curvature, 1.0), 0.0)
         Z = Z + step * P
         R = R - step * AP
         Y = R / diagonal
-        new = np.sum(R * Y, axis=0)
-        P = Y + np.where(go, new / np.where(go, ry, 1.0), 0.0) * P
+        new = (R * Y).sum(axis=0)
+        P = Y + xp.where(go, new / xp.where(go, ry, 1.0), 0.0) * P
         ry = new
     return Z, solved
+
+
+def _column_norms(R):
+    return namespace(R).linalg.vector_norm(R, axis=0)
 
 
 def _nonnegative(gram, linear, max_iter):
     """Minimise ½ y'Gy - b'y, y >= 0 for every row b; G has unit diagonal."""
     n, h = linear.shape
-    size = np.abs(linear).max(axis=1)
-    size[size == 0.0] = 1.0
+    xp = namespace(linear)
+    size = xp.amax(abs(linear), axis=1)
+    size = xp.where(size == 0.0, 1.0, size)
     linear = linear / size[:, np.newaxis]
-    out = np.zeros((n, h))
-    # 32 MB of small systems at a time.
-    step = max(1, int(4e6 / h**2))
+    out = zeros((n, h), linear)
+    # 32 MB of small systems at a time, near the cache; a device wants many at once.
+    step = max(1, int((4e6 if xp is np else 3e7) / h**2))
     for start in range(0, n, step):
         rows = slice(start, start + step)
         out[rows] = _pivot(gram, linear[rows], max_iter)
@@ -358,62 +399,74 @@ def _nonnegative(gram, linear, max_iter):
 
 def _kkt(gram, y, b):
     """Largest violation of min(y, gradient) = 0, a row."""
-    return np.abs(np.minimum(y, y @ gram - b)).max(axis=1)
+    xp = namespace(y)
+    return xp.amax(abs(xp.minimum(y, y @ gram - b)), axis=1)
 
 
 def _pivot(gram, b, max_iter, tol=1e-9):
     m, h = b.shape
+    xp, on_rows = namespace(b), like(gram, b)
+    tol, hair = resolution(tol, b), resolution(1e-12, b)
     values, V = np.linalg.eigh(gram)
     keep = values > h * np.finfo(np.float64).eps * values[-1]
     if not keep.all():
         max_iter = min(max_iter, 5)
-    y = _descend(gram, b)
+    y = _descend(on_rows, b)
     positive = y > 0.0
-    backup = np.full(m, 3)  # full exchanges granted without progress
-    fewest = np.full(m, h + 1)
-    todo = np.arange(m)
+    todo, atoms = indices(m, b), indices(h, b)
+    backup = xp.full_like(todo, 3)  # full exchanges granted without progress
+    fewest = xp.full_like(todo, h + 1)
     for _ in range(max_iter):
-        trial = _solve_supports(gram, b[todo], positive[todo])
-        gradient = trial @ gram - b[todo]
+        trial = _solve_supports(on_rows, b[todo], positive[todo], hair)
+        gradient = trial @ on_rows - b[todo]
         F = positive[todo]
-        wrong = np.where(F, trial < -1e-12, gradient < -tol)
+        wrong = xp.where(F, trial < -hair, gradient < -tol)
         count = wrong.sum(axis=1)
-        trial = np.maximum(trial, 0.0)
+        trial = positive_part(trial)
         y[todo] = trial
-        done = (count == 0) & (_kkt(gram, trial, b[todo]) <= tol)
+        done = (count == 0) & (_kkt(on_rows, trial, b[todo]) <= tol)
         # Exchange all wrong entries while their number falls (or a little longer),
         # then only the last one: Murty's rule, which cannot cycle.
         progress = count < fewest[todo]
-        fewest[todo] = np.minimum(fewest[todo], count)
-        backup[todo] = np.where(progress, 3, backup[todo] - 1)
-        single = np.zeros_like(wrong)
-        last = h - 1 - np.argmax(wrong[:, ::-1], axis=1)
-        single[np.arange(todo.size), last] = wrong[np.arange(todo.size), last]
-        positive[todo] = F ^ np.where((backup[todo] >= 0)[:, np.newaxis], wrong, single)
+        fewest[todo] = xp.minimum(fewest[todo], count)
+        backup[todo] = xp.where(progress, 3, backup[todo] - 1)
+        last = (wrong * (atoms + 1)).argmax(axis=1)
+        single = wrong & (atoms == last[:, np.newaxis])
+        positive[todo] = F ^ xp.where((backup[todo] >= 0)[:, np.newaxis], wrong, single)
         todo = todo[~done]
-        if todo.size == 0:
+        if len(todo) == 0:
             return y
     # Degenerate rows (dependent atoms): Lawson and Hanson's method, on a root of
     # the Gram matrix: ||root' y - q||² has the same normal equations.
     root = V[:, keep] * np.sqrt(values[keep])
-    q = b[todo] @ V[:, keep] / np.sqrt(values[keep])
-    for i, row in zip(todo, q, strict=True):
-        y[i] = nnls(root.T, row, maxiter=30 * h)[0]
+    q = on_host(b[todo]) @ V[:, keep] / np.sqrt(values[keep])
+    y[todo] = like(np.array([nnls(root.T, row, maxiter=30 * h)[0] for row in q]), y)
     return y
 
 
 def _descend(gram, b, sweeps=8):
     """Coordinate descent from zero: a cheap guess at the positive entries."""
-    y = np.zeros_like(b.T, order="C")
-    b = np.ascontiguousarray(b.T)
+    xp, b = namespace(b), contiguous(b.T)
+    y = xp.zeros_like(b)
     for _ in range(sweeps):
         for j in range(gram.shape[0]):
-            y[j] = np.maximum(y[j] + b[j] - gram[j] @ y, 0.0)
-    return y.T.copy()
+            y[j] = positive_part(y[j] + b[j] - gram[j] @ y)
+    return copy_of(contiguous(y.T))
 
 
-def _solve_supports(gram, b, positive):
-    """Solve each row's equations on its positive entries; zero elsewhere."""
+def _solve_supports(gram, b, positive, hair):
+    """Solve each row's equations on its positive entries; zero elsewhere.
+
+    With 1 on the diagonal for the others, and a hair on it for the positive ones,
+    for supports of dependent atoms.
+    """
+    if namespace(b) is torch:
+        # As wide as all atoms: which supports are long is known on the device only.
+        both = positive[:, :, None] & positive[:, None, :]
+        A = torch.where(both, gram, 0.0)
+        A.diagonal(dim1=1, dim2=2).add_(torch.where(positive, hair, 1.0))
+        rhs = torch.where(positive, b, 0.0)[:, :, None]
+        return torch.linalg.solve_ex(A, rhs).result[:, :, 0]
     out = np.zeros_like(b)
     counts = positive.sum(axis=1)
     order = np.argsort(counts, kind="stable")
@@ -426,8 +479,7 @@ def _solve_supports(gram, b, positive):
         real = np.take_along_axis(positive[rows], index, axis=1)
         A = gram[index[:, :, np.newaxis], index[:, np.newaxis, :]]
         A *= real[:, :, np.newaxis] & real[:, np.newaxis, :]
-        # 1 on the padding; a hair on the rest, for supports of dependent atoms.
-        A[:, np.arange(s), np.arange(s)] += np.where(real, 1e-12, 1.0)
+        A[:, np.arange(s), np.arange(s)] += np.where(real, hair, 1.0)
         rhs = np.where(real, np.take_along_axis(b[rows], index, axis=1), 0.0)
         solution = np.linalg.solve(A, rhs[:, :, np.newaxis])[:, :, 0]
         out[rows[:, np.newaxis], index] = solution

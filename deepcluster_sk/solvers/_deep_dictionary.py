@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deepcluster_sk.solvers._arrays import indices, like, namespace, on_host, zeros
 from deepcluster_sk.solvers._codes import nonnegative_code
 from deepcluster_sk.solvers._dictionary import dictionary_update
 
@@ -19,7 +20,7 @@ def update_dictionaries(X, Z, dictionaries):
     for layer in range(len(dictionaries)):
         codes = Z
         for upper in reversed(dictionaries[layer + 1 :]):
-            codes = codes @ upper
+            codes = codes @ like(upper, codes)
         if layer == 0:
             dictionaries[0] = dictionary_update(X, codes, dictionaries[0])
         else:
@@ -39,8 +40,8 @@ def _nonnegative_atoms(X, Z, D, right):
     D = D.copy()
     metric = right @ right.T
     lipschitz = np.linalg.eigvalsh(metric)[-1]
-    gram, target = Z.T @ Z, Z.T @ X @ right.T
-    for j in np.flatnonzero(Z.any(axis=0)):
+    gram, target = on_host(Z.T @ Z), on_host(Z.T @ X) @ right.T
+    for j in np.flatnonzero(on_host((Z != 0).any(axis=0))):
         pull = target[j] - gram[j] @ D @ metric + gram[j, j] * lipschitz * D[j]
         d = np.maximum(pull, 0)
         norm = np.linalg.norm(d)
@@ -58,19 +59,20 @@ def code_near_centers(X, D, centers, weight):
     codes of any sign that has a closed form, a distance in the space of the data. It
     bounds the value from below, so that most clusters are ruled out by it alone.
     """
+    xp, all_rows = namespace(X), indices(len(X), X)
     lower = _distances_to_centers(X, D, centers, weight)
     nearest = lower.argsort(1)
-    best, labels = np.full(len(X), np.inf), np.zeros(len(X), dtype=np.int64)
-    codes = np.zeros((len(X), len(D)))
+    best, labels = zeros(len(X), X) + np.inf, xp.zeros_like(all_rows)
+    codes, atoms = zeros((len(X), len(D)), X), like(D, X)
     for j in nearest.T:
-        todo = np.flatnonzero(lower[np.arange(len(X)), j] < best)
+        (todo,) = xp.where(lower[all_rows, j] < best)
         if len(todo) == 0:
             break
         target = centers[j[todo]]
         Z = nonnegative_code(X[todo], D, target=target, weight=weight)
-        value = np.square(X[todo] - Z @ D).sum(1)
-        value += weight * np.square(Z - target).sum(1)
-        better = value < best[todo]
+        value = ((X[todo] - Z @ atoms) ** 2).sum(1)
+        value += weight * ((Z - target) ** 2).sum(1)
+        (better,) = xp.where(value < best[todo])
         rows = todo[better]
         best[rows], labels[rows], codes[rows] = value[better], j[rows], Z[better]
     return labels, best, codes
@@ -84,8 +86,9 @@ def _distances_to_centers(X, D, centers, weight):
     _, s, Vt = np.linalg.svd(D, full_matrices=False)
     total = weight + s**2
     gain = np.sqrt(np.divide(weight, total, out=np.ones_like(s), where=total > 0))
+    D, Vt, gain = like(D, X), like(Vt, X), like(gain, X)
     inside = X @ Vt.T
-    outside = np.square(X - inside @ Vt).sum(1)
+    outside = ((X - inside @ Vt) ** 2).sum(1)
     rows, means = inside * gain, centers @ D @ Vt.T * gain
-    columns = [outside + np.square(rows - mean).sum(1) for mean in means]
-    return np.stack(columns, axis=1)
+    columns = [outside + ((rows - mean) ** 2).sum(1) for mean in means]
+    return namespace(X).stack(columns, axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.extmath import row_norms
 
+from ._arrays import like, on_host
 from ._validation import check_matrix, check_scalar
 
 if TYPE_CHECKING:
@@ -124,9 +125,11 @@ def dictionary_update(
     if right is None:
         width = (X.shape[1], "as X has columns")
     else:
-        right = check_matrix("right", right, columns=(X.shape[1], "as X has"))
+        columns = (X.shape[1], "as X has")
+        right = check_matrix("right", on_host(right), columns=columns)
         width = (right.shape[0], "as `right` has rows")
-    D = check_matrix("D", D, rows=(Z.shape[1], "as Z has columns"), columns=width)
+    rows = (Z.shape[1], "as Z has columns")
+    D = check_matrix("D", on_host(D), rows=rows, columns=width)
     tol = check_scalar("tol", tol)
     if not isinstance(max_iter, int | np.integer) or max_iter < 1:
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}.")
@@ -138,13 +141,14 @@ def dictionary_update(
             "the scale into the codes."
         )
     D = D / norms[:, np.newaxis]
-    unused = ~np.any(Z, axis=0)
+    unused = ~on_host((Z != 0.0).any(axis=0))
     if right is None and unused.any():
         _reseed(D, X, Z, unused)
     metric = np.eye(D.shape[1]) if right is None else right @ right.T
     lipschitz = np.linalg.eigvalsh(metric)[-1] if right is not None else 1.0
-    gram = Z.T @ Z
-    target = Z.T @ X if right is None else Z.T @ X @ right.T
+    gram, target = on_host(Z.T @ Z), on_host(Z.T @ X)
+    if right is not None:
+        target = target @ right.T
     for _ in range(max_iter):
         before = D.copy()
         for j in np.flatnonzero(~unused):
@@ -163,7 +167,7 @@ def dictionary_update(
 
 def _reseed(D, X, Z, unused):
     """Point unused atoms, in place, at the worst represented samples."""
-    residual = X - Z @ D
+    residual = on_host(X - Z @ like(D, Z))
     errors = row_norms(residual, squared=True)
     worst = np.argsort(-errors, kind="stable")
     for j, i in zip(np.flatnonzero(unused), worst, strict=False):

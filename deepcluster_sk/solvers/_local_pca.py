@@ -13,9 +13,12 @@ from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from deepcluster_sk.solvers._arrays import indices, like, namespace, on_host
+from deepcluster_sk.solvers._cluster_means import cluster_sizes
 from deepcluster_sk.solvers._progress import PhaseBar
 
 # Below this size a dense factorisation is faster than Lanczos iterations.
@@ -75,7 +78,7 @@ def leading_directions(R, n_components, random_state):
 
     Parameters
     ----------
-    R : ndarray of shape (n, d)
+    R : ndarray or Tensor of shape (n, d)
         Centred rows of one cluster.
     n_components : int
         Number h of directions, at most d.
@@ -90,6 +93,13 @@ def leading_directions(R, n_components, random_state):
     """
     n, d = R.shape
     h = n_components
+    if isinstance(R, torch.Tensor):
+        scatter = R.T @ R
+        if d <= DENSE_SIZE:
+            V = eigh(on_host(scatter), subset_by_index=(d - h, d - 1))[1]
+        else:
+            V = on_host(torch.linalg.eigh(scatter).eigenvectors[:, d - h :])
+        return np.ascontiguousarray(V[:, ::-1].T)
     if d <= DENSE_SIZE:
         V = eigh(R.T @ R, subset_by_index=(d - h, d - 1))[1]
         return np.ascontiguousarray(V[:, ::-1].T)
@@ -112,7 +122,7 @@ def projection_cost(X, centers, bases, code_penalty):
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : ndarray or Tensor of shape (n, d)
     centers : ndarray of shape (k, d)
     bases : ndarray of shape (k, h, d)
     code_penalty : ndarray of shape (k, h)
@@ -120,17 +130,31 @@ def projection_cost(X, centers, bases, code_penalty):
 
     Returns
     -------
-    residual, code : ndarrays of shape (n, k)
+    residual, code : ndarrays or Tensors of shape (n, k)
         The cost is their sum.
     """
-    residual = np.empty((len(X), len(centers)))
-    code = np.empty_like(residual)
+    xp = namespace(X)
+    residual = xp.empty((len(X), len(centers)), dtype=X.dtype, device=X.device)
+    code = xp.empty_like(residual)
+    centers, bases = like(centers, X), like(bases, X)
+    code_penalty = like(code_penalty, X)
     for j, (center, basis) in enumerate(zip(centers, bases, strict=True)):
         R = X - center
-        energy = np.square(R @ basis.T)
-        residual[:, j] = np.einsum("nd,nd->n", R, R) - energy.sum(1)
+        energy = (R @ basis.T) ** 2
+        residual[:, j] = xp.einsum("nd,nd->n", R, R) - energy.sum(1)
         code[:, j] = -energy @ code_penalty[j]
     return residual, code
+
+
+def rows_of_clusters(X, labels, n_clusters):
+    """The rows of each cluster, in their order: a list of arrays or tensors.
+
+    Of tensors, all sizes come to the host at once.
+    """
+    if namespace(X) is np:
+        return [X[labels == j] for j in range(n_clusters)]
+    sizes = on_host(cluster_sizes(labels, n_clusters)).tolist()
+    return list(X[labels.argsort(stable=True)].split(sizes))
 
 
 def shared_noise(variances, shares, residual, n_rest):
@@ -210,8 +234,8 @@ def log_determinants(noise, penalties, n_features):
 
 def least_noise(X):
     """What noise is not found below, for centred rows."""
-    squares = np.square(X).sum(1)
-    return SMALLEST_NOISE * squares.mean() / X.shape[1] if squares.any() else 1.0
+    squares = float((X**2).sum(1).mean())
+    return SMALLEST_NOISE * squares / X.shape[1] if squares else 1.0
 
 
 def information_penalty(n_samples, n_features, n_clusters, n_components):
@@ -258,6 +282,31 @@ def reseed_empty(labels, cost, n_clusters):
     return n_reseeded
 
 
+def reseeded(labels, cost, n_clusters):
+    """``labels`` after ``reseed_empty``, for arrays and for tensors of a device.
+
+    Parameters
+    ----------
+    labels : ndarray or Tensor of shape (n,)
+        An array is changed in place.
+    cost : ndarray or Tensor of shape (n,)
+        Present cost of each row.
+    n_clusters : int
+
+    Returns
+    -------
+    labels : ndarray or Tensor of shape (n,)
+    """
+    if isinstance(labels, torch.Tensor):
+        if (cluster_sizes(labels, n_clusters) > 0).all():  # as nearly always
+            return labels
+        found = on_host(labels).copy()
+        reseed_empty(found, on_host(cost), n_clusters)
+        return like(found, labels)
+    reseed_empty(labels, cost, n_clusters)
+    return labels
+
+
 def local_pca(
     X,
     labels,
@@ -272,7 +321,7 @@ def local_pca(
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float64
+    X : ndarray or Tensor of shape (n, d), float64
     labels : ndarray of shape (n,)
         The assignment to start from.
     n_clusters, n_components : int
@@ -296,10 +345,10 @@ def local_pca(
         information criterion per row, by which different h can be compared.
     """
     n, d = X.shape
-    h = max(n_components, 1)
+    h, xp = max(n_components, 1), namespace(X)
     offset = X.mean(0)
     X = X - offset
-    labels = labels.copy()
+    labels = like(labels.copy(), X)
     centers = np.zeros((n_clusters, d))
     bases = np.zeros((n_clusters, h, d))
     bases[:] = np.eye(h, d)
@@ -309,22 +358,23 @@ def local_pca(
     variances, total = np.zeros((n_clusters, h)), np.zeros(n_clusters)
     history = []
     bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
-    rows = np.arange(n)
-    cost = np.square(X).sum(1)
+    rows = indices(n, X)
+    cost = (X**2).sum(1)
     tie = 1e-12 * cost.mean()
     floor = least_noise(X)
     for _ in range(max_iter):
-        reseed_empty(labels, cost, n_clusters)
-        for j in range(n_clusters):
-            members = X[labels == j]
+        labels = reseeded(labels, cost, n_clusters)
+        for j, members in enumerate(rows_of_clusters(X, labels, n_clusters)):
             if len(members):
-                centers[j] = members.mean(0)
-                R = members - centers[j]
+                center = members.mean(0)
+                R = members - center
+                centers[j] = on_host(center)
                 bases[j] = leading_directions(R, h, random_state)
-                total[j] = np.square(R).sum()
-                variances[j] = np.square(R @ bases[j].T).mean(0)
+                total[j] = float((R**2).sum())
+                along = (R @ like(bases[j], R).T) ** 2
+                variances[j] = on_host(along.mean(0))
         if find:
-            shares = np.bincount(labels, minlength=n_clusters) / n
+            shares = on_host(cluster_sizes(labels, n_clusters)) / n
             noise, penalties = likeliest_shape(
                 variances, shares, total.sum() / n, d, n_components, floor
             )
@@ -332,20 +382,20 @@ def local_pca(
         residual, code = projection_cost(X, centers, bases, penalties)
         costs = residual + code
         if find:
-            costs += noise * determinant
+            costs += noise * like(determinant, X)
         new = costs.argmin(1)
         # A tie, up to rounding, goes to the cluster the row is in, or duplicates
         # swap for ever.
         stay = costs[rows, labels] <= costs[rows, new] + tie
-        new[stay] = labels[stay]
+        new = xp.where(stay, labels, new)
         n_changed = int((new != labels).sum())
         labels, cost = new, residual[rows, new] + code[rows, new]
         terms = {
-            "reconstruction": residual[rows, labels].mean() / noise,
-            "code": code[rows, labels].mean() / noise,
+            "reconstruction": float(residual[rows, labels].mean()) / noise,
+            "code": float(code[rows, labels].mean()) / noise,
         }
         if find:
-            terms["log_determinant"] = determinant[labels].mean()
+            terms["log_determinant"] = float(like(determinant, X)[labels].mean())
         history.append({"loss": sum(terms.values()), **terms, "n_changed": n_changed})
         bar.update()
         bar.show(history[-1]["loss"])
@@ -358,7 +408,7 @@ def local_pca(
     if find:
         criterion += information_penalty(n, d, n_clusters, n_components)
     return LocalPCA(
-        centers + offset,
+        centers + on_host(offset),
         bases,
         history,
         penalties,

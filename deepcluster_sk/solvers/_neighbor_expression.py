@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from scipy import sparse
 
+from ._arrays import indices, like, namespace
+from ._sparse_matrix import SparseMatrix
 from ._validation import check_matrix, check_scalar
 
 if TYPE_CHECKING:
@@ -67,16 +70,25 @@ def neighbor_expression(Z: ArrayLike, neighbors: ArrayLike, alpha: float) -> Any
     """
     Z = check_matrix("Z", Z)
     alpha = check_scalar("alpha", alpha, low_open=True)
-    neighbors = np.asarray(neighbors)
+    xp = namespace(Z)
+    neighbors = xp.asarray(neighbors)
     n, m = neighbors.shape
-    weights = np.empty((n, m))
+    weights = xp.empty((n, m), dtype=Z.dtype, device=Z.device)
+    ridge, ones = like(alpha * np.eye(m), Z), like(np.ones((m, 1)), Z)
     step = max(1, BLOCK_NUMBERS // (m * Z.shape[1]))
     for start in range(0, n, step):
         rows = slice(start, start + step)
         apart = Z[neighbors[rows]] - Z[rows, np.newaxis]  # (b, m, h)
-        gram = apart @ apart.transpose(0, 2, 1) + alpha * np.eye(m)
-        found = np.linalg.solve(gram, np.ones((len(gram), m, 1)))[..., 0]
+        gram = apart @ apart.mT + ridge
+        right = xp.broadcast_to(ones, (len(gram), m, 1))
+        if xp is np:
+            found = np.linalg.solve(gram, right)[..., 0]
+        else:  # without waiting to learn whether that went well
+            found = torch.linalg.solve_ex(gram, right).result[..., 0]
         weights[rows] = found / found.sum(axis=1, keepdims=True)
+    if xp is torch:
+        rows = indices(n, Z).repeat_interleave(m)
+        return SparseMatrix(rows, neighbors.ravel(), weights.ravel(), (n, n))
     indptr = np.arange(0, n * m + 1, m)
     C = sparse.csr_array((weights.ravel(), neighbors.ravel(), indptr), shape=(n, n))
     C.sort_indices()

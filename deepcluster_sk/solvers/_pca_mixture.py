@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
+from deepcluster_sk.solvers._arrays import like, namespace, on_host
 from deepcluster_sk.solvers._local_pca import (
     LocalPCA,
     best_width,
@@ -50,7 +51,7 @@ def pca_mixture(
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float64
+    X : ndarray or Tensor of shape (n, d), float64
     labels : ndarray of shape (n,)
         The clusters to start from.
     n_clusters, n_components : int
@@ -74,12 +75,14 @@ def pca_mixture(
         it is the Bayesian information criterion per row.
     """
     n, d = X.shape
-    h = max(n_components, 1)
+    h, xp = max(n_components, 1), namespace(X)
+    log_sum = logsumexp if xp is np else xp.logsumexp
     offset = X.mean(0)
     X = X - offset
     labels = labels.copy()
-    reseed_empty(labels, np.square(X).sum(1), n_clusters)
-    S = np.eye(n_clusters)[labels]  # (n, k)
+    reseed_empty(labels, on_host((X**2).sum(1)), n_clusters)
+    S = like(np.eye(n_clusters)[labels], X)  # (n, k)
+    labels = like(labels, X)
     centers = np.zeros((n_clusters, d))
     bases = np.zeros((n_clusters, h, d))
     bases[:] = np.eye(h, d)
@@ -91,14 +94,16 @@ def pca_mixture(
     history, reason = [], "max_epochs"
     bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
     for _ in range(max_iter):
-        sizes = S.sum(0)
+        sizes = on_host(S.sum(0))
         shares = sizes / n
         for j in np.flatnonzero(sizes > LEAST_ROWS):
-            centers[j] = S[:, j] @ X / sizes[j]
-            R = (X - centers[j]) * np.sqrt(S[:, j : j + 1])
+            center = S[:, j] @ X / sizes[j]
+            R = (X - center) * xp.sqrt(S[:, j : j + 1])
+            centers[j] = on_host(center)
             bases[j] = leading_directions(R, h, random_state)
-            total[j] = np.square(R).sum() / sizes[j]
-            variances[j] = np.square(R @ bases[j].T).sum(0) / sizes[j]
+            total[j] = float((R**2).sum()) / sizes[j]
+            along = (R @ like(bases[j], R).T) ** 2
+            variances[j] = on_host(along.sum(0)) / sizes[j]
         if code_penalty == "auto":
             noise, penalties = likeliest_shape(
                 variances, shares, shares @ total, d, n_components, floor
@@ -109,20 +114,22 @@ def pca_mixture(
         determinant = log_determinants(noise, penalties, d)
         log_shares = np.log(shares.clip(np.finfo(float).tiny))
         residual, code = projection_cost(X, centers, bases, penalties)
+        determinant, log_shares = like(determinant, X), like(log_shares, X)
         costs = (residual + code) / noise + determinant - 2 * log_shares
-        likelihood = logsumexp(-costs / 2, axis=1)
-        S = np.exp(-costs / 2 - likelihood[:, None])
-        entropy = np.where(S > 0, S * np.log(S.clip(np.finfo(float).tiny)), 0)
+        likelihood = log_sum(-costs / 2, axis=1)
+        S = xp.exp(-costs / 2 - likelihood[:, None])
+        entropy = xp.where(S > 0, S * xp.log(S.clip(np.finfo(float).tiny)), 0)
         terms = {
-            "reconstruction": (S * residual).sum(1).mean() / noise,
-            "code": (S * code).sum(1).mean() / noise,
-            "log_determinant": (S @ determinant).mean(),
-            "prior": -2 * (S @ log_shares).mean(),
-            "entropy": 2 * entropy.sum(1).mean(),
+            "reconstruction": float((S * residual).sum(1).mean()) / noise,
+            "code": float((S * code).sum(1).mean()) / noise,
+            "log_determinant": float((S @ determinant).mean()),
+            "prior": -2 * float((S @ log_shares).mean()),
+            "entropy": 2 * float(entropy.sum(1).mean()),
         }
         new = S.argmax(1)
         n_changed, labels = int((new != labels).sum()), new
-        row = {"loss": -2 * likelihood.mean(), **terms, "n_changed": n_changed}
+        loss = -2 * float(likelihood.mean())
+        row = {"loss": loss, **terms, "n_changed": n_changed}
         history.append(row)
         bar.update()
         bar.show(row["loss"])
@@ -137,7 +144,7 @@ def pca_mixture(
         weights = (n_clusters - 1) * np.log(n) / n
         criterion += weights + information_penalty(n, d, n_clusters, n_components)
     return LocalPCA(
-        centers + offset,
+        centers + on_host(offset),
         bases,
         history,
         penalties,
@@ -147,7 +154,7 @@ def pca_mixture(
         reason,
         variances,
         shares,
-        S,
+        on_host(S),
     )
 
 

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from deepcluster_sk.exceptions import warn
 
+from ._arrays import indices, like, namespace, positive_part, resolution
 from ._sparse_expression import sparse_rows
 from ._validation import check_matrix, check_scalar
 
@@ -124,7 +125,7 @@ def self_expression(
     """
     Z = check_matrix("Z", Z)
     alpha = check_scalar("alpha", alpha, low_open=True)
-    tol = check_scalar("tol", tol, high=1.0, low_open=True)
+    tol = resolution(check_scalar("tol", tol, high=1.0, low_open=True), Z)
     max_dense_gb = check_scalar("max_dense_gb", max_dense_gb)
     if penalty not in _PENALTIES:
         raise ValueError(f"penalty must be one of {_PENALTIES}; got {penalty!r}.")
@@ -169,17 +170,18 @@ def _refuse(n, arrays, penalty, limit):
 
 def _ridge(Z, alpha):
     """Row-wise ridge regression on the other samples, by the inverse Gram trick."""
-    U, s, _ = np.linalg.svd(Z, full_matrices=False)  # (n, r), (r,)
+    xp, diagonal = namespace(Z), indices(len(Z), Z)
+    U, s, _ = xp.linalg.svd(Z, full_matrices=False)  # (n, r), (r,)
     # P = (ZZ' + λ)^-1 = [U diag(λ / (s² + λ)) U' + (I - UU')] / λ. The scale of P
     # cancels. Its diagonal is a sum of non-negative terms, not 1 - leverage: no
     # cancellation where alpha is small.
     shrink = alpha / (s**2 + alpha)
-    outside = np.maximum(1.0 - np.sum(U**2, axis=1), 0.0)
-    outside[outside < 1e-14] = 0.0
-    diagonal = outside + U**2 @ shrink  # (n,)
+    outside = positive_part(1.0 - (U**2).sum(axis=1))
+    outside = xp.where(outside < resolution(1e-14, Z), 0.0, outside)
+    left = outside + U**2 @ shrink  # (n,)
     # Off the diagonal: (UU' - U diag(shrink) U')_ij = -λ P_ij.
-    C = (U * (s**2 / (s**2 + alpha)) / diagonal[:, np.newaxis]) @ U.T
-    np.fill_diagonal(C, 0.0)
+    C = (U * (s**2 / (s**2 + alpha)) / left[:, np.newaxis]) @ U.T
+    C[diagonal, diagonal] = 0.0
     return C
 
 
@@ -190,13 +192,15 @@ def _nuclear(Z, alpha, tol, max_iter=5000, verbose=0):
     regression with the diagonal removed by its multiplier: with
     P = (2ZZ' + ρI)^-1 and F = (2ZZ' + ρ(J - U)) P, it is F - diag(F_ii / P_ii) P.
     """
-    n = Z.shape[0]
-    U, s, _ = np.linalg.svd(Z, full_matrices=False)
+    n, xp = Z.shape[0], namespace(Z)
+    diagonal = indices(n, Z)
+    U, s, _ = xp.linalg.svd(Z, full_matrices=False)
     K = 2.0 * (U * s**2) @ U.T
     # ρ/λ sets the threshold λ/ρ on singular values of C, which lie about [0, 1].
-    rho = max(2.0 * alpha, 1e-3 * s[0] ** 2, np.finfo(np.float64).tiny)
-    J = np.zeros((n, n))
-    Y = np.zeros((n, n))  # ρ times the scaled dual; in λ ∂||J||_* after a J step
+    rho = max(2.0 * alpha, 1e-3 * float(s[0]) ** 2, np.finfo(np.float64).tiny)
+    J = xp.zeros_like(K)
+    Y = xp.zeros_like(K)  # ρ times the scaled dual; in λ ∂||J||_* after a J step
+    identity = like(np.eye(n), Z)
     P = None
     iterations = tqdm(
         range(max_iter),
@@ -206,26 +210,26 @@ def _nuclear(Z, alpha, tol, max_iter=5000, verbose=0):
     )
     for iteration in iterations:
         if P is None:
-            P = (np.eye(n) - (U * (2.0 * s**2 / (2.0 * s**2 + rho))) @ U.T) / rho
-            leave_out = P / np.diag(P)[:, np.newaxis]
+            P = (identity - (U * (2.0 * s**2 / (2.0 * s**2 + rho))) @ U.T) / rho
+            leave_out = P / xp.diag(P)[:, np.newaxis]
         C = (K + rho * J - Y) @ P
-        C -= np.diag(C)[:, np.newaxis] * leave_out
-        np.fill_diagonal(C, 0.0)
-        L, sigma, Rt = np.linalg.svd(C + Y / rho, full_matrices=False)
-        shrunk = np.maximum(sigma - alpha / rho, 0.0)
+        C -= xp.diag(C)[:, np.newaxis] * leave_out
+        C[diagonal, diagonal] = 0.0
+        L, sigma, Rt = xp.linalg.svd(C + Y / rho, full_matrices=False)
+        shrunk = positive_part(sigma - alpha / rho)
         old = J
         J = (L * shrunk) @ Rt
-        Y = (L * np.minimum(sigma * rho, alpha)) @ Rt
+        Y = (L * xp.clip(sigma * rho, max=alpha)) @ Rt
         # Stationarity of C with the new Y misses by ρ (J - old), off the diagonal.
-        dual = rho * np.abs(J - old).max() / alpha
-        primal = np.linalg.norm(C - J)
+        dual = rho * float(abs(J - old).max()) / alpha
+        primal = float(xp.linalg.matrix_norm(C - J))
         if dual <= 0.5 * tol:
-            nuclear = np.linalg.svd(C, compute_uv=False).sum()
-            if np.sum(Y * C) >= (1.0 - 0.5 * tol) * alpha * nuclear:
+            nuclear = xp.linalg.svdvals(C).sum()
+            if (Y * C).sum() >= (1.0 - 0.5 * tol) * alpha * nuclear:
                 iterations.close()
                 return C, Y
         if iteration % 10 == 9 and iteration < 500:  # balance the two residuals
-            change = np.linalg.norm(J - old)
+            change = float(xp.linalg.matrix_norm(J - old))
             factor = 2.0 if primal > 5.0 * change else 0.5
             if primal > 5.0 * change or change > 5.0 * primal:
                 rho *= factor

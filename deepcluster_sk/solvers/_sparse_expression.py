@@ -13,8 +13,18 @@ method ends after finitely many exact solves of the size of the support.
 """
 
 import numpy as np
+import torch
 from scipy import sparse
 from tqdm.auto import tqdm
+
+from ._arrays import (
+    copy_of,
+    indices,
+    largest_of_rows,
+    namespace,
+    zeros,
+)
+from ._sparse_matrix import SparseMatrix
 
 _CANDIDATES = 32  # refill of the working set a round; 64 and 128 were no faster
 _DECAY = 0.3  # of the penalty a round, on its way from where C is zero
@@ -43,12 +53,16 @@ def sparse_rows(Z, l1, ridge, tol, verbose=0):
         Number of rows that stopped short of `tol`.
     """
     n, h = Z.shape
-    peak = np.max(np.einsum("ij,ij->i", Z, Z))
+    xp = namespace(Z)
+    peak = float(xp.einsum("ij,ij->i", Z, Z).max())
     # Rounding of the gradient sets a floor for what can be asked.
-    slack = tol * max(l1, 1e-10 * peak)
+    floor = 1.0 if Z.dtype == torch.float32 else 1e-10
+    slack = tol * max(l1, floor * peak)
     width = min(n - 1, _CANDIDATES)
-    size = int(_BLOCK_BYTES / 8 / max(n, 2 * width * h))
-    size = min(max(size, 16), 1024)
+    # A device wants many rows at once.
+    budget, most = (_BLOCK_BYTES, 1024) if xp is np else (20 * _BLOCK_BYTES, 2**14)
+    size = int(budget / 8 / max(n, 2 * width * h))
+    size = min(max(size, 16), most)
     blocks, unsolved = [], 0
     # Within another bar it disappears when it is full.
     with tqdm(
@@ -59,58 +73,68 @@ def sparse_rows(Z, l1, ridge, tol, verbose=0):
         leave=None,
     ) as bar:
         for start in range(0, n, size):
-            own = np.arange(start, min(start + size, n))
+            own = indices(n, Z)[start : start + size]
             block, left = _solve_block(Z, own, l1, ridge, slack, width, peak)
             blocks.append(block)
             unsolved += left
             bar.update(len(own))
-    return sparse.vstack(blocks, format="csr"), unsolved
+    if xp is np:
+        return sparse.vstack(blocks, format="csr"), unsolved
+    rows, index, coef = (xp.concat(parts) for parts in zip(*blocks, strict=True))
+    return SparseMatrix(rows, index, coef, (n, n)), unsolved
 
 
 def _solve_block(Z, own, l1, ridge, slack, width, peak, max_rounds=200):
-    """Solve the rows `own`; return them as csr and the number left unsolved."""
-    n = Z.shape[0]
-    m = own.size
-    todo = np.arange(m)
-    index = np.zeros((m, 0), dtype=np.intp)  # (rows to do, support)
-    coef = np.zeros((m, 0))
-    level = np.full(m, np.inf)
+    """Solve the rows `own`; return them and the number left unsolved.
+
+    They come as csr_array of shape (m, n), and of tensors as entries of the whole.
+    """
+    xp, n = namespace(Z), Z.shape[0]
+    m = len(own)
+    todo = indices(m, Z)
+    index = todo[:, np.newaxis][:, :0]  # (rows to do, support)
+    coef = zeros((m, 0), Z)
+    level = xp.full((m,), np.inf, dtype=Z.dtype, device=Z.device)
     done_rows, done_index, done_coef = [], [], []
 
     def store(keep, index, coef):
-        filled = coef[keep] != 0.0
-        done_rows.append(np.broadcast_to(todo[keep][:, None], filled.shape)[filled])
-        done_index.append(index[keep][filled])
-        done_coef.append(coef[keep][filled])
+        coef = coef[keep]
+        i, j = xp.where(coef != 0.0)
+        done_rows.append(todo[keep][i])
+        done_index.append(index[keep][i, j])
+        done_coef.append(coef[i, j])
 
     for _ in range(max_rounds):
-        rows = np.arange(todo.size)[:, np.newaxis]
+        rows = indices(len(todo), Z)[:, np.newaxis]
         residual = Z[own[todo]]
         if index.shape[1]:
-            residual = residual - np.einsum("ms,msh->mh", coef, Z[index])
-        violation = np.abs(2.0 * (residual @ Z.T))  # (rows, n)
+            residual = residual - _combined(coef, Z[index])
+        violation = abs(2.0 * (residual @ Z.T))  # (rows, n)
         violation[rows, index] = 0.0  # already solved for
         violation[rows[:, 0], own[todo]] = 0.0  # a sample never explains itself
-        worst = violation.max(axis=1)
+        worst = xp.amax(violation, axis=1)
         # Solved at the final penalty, or zero (not begun) and right to be so.
-        solved = ((level <= l1) | np.isinf(level)) & (worst <= l1 + slack)
-        if solved.any():
-            store(solved, index, coef)
-            live = ~solved
+        solved = ((level <= l1) | xp.isinf(level)) & (worst <= l1 + slack)
+        # Numbers of rows, and no masks: for each mask the host waits for a device.
+        (keep,) = xp.where(solved)
+        if len(keep):
+            store(keep, index, coef)
+            (live,) = xp.where(~solved)
             todo, index, coef = todo[live], index[live], coef[live]
-            if todo.size == 0:
+            if len(todo) == 0:
                 break
             violation, worst, level = violation[live], worst[live], level[live]
-            rows = rows[: todo.size]
-        level = np.maximum(_DECAY * np.where(np.isinf(level), worst, level), l1)
+            rows = rows[: len(todo)]
+        level = xp.where(xp.isinf(level), worst, level)
+        level = xp.clip(_DECAY * level, min=l1)
         if width < n - 1:
-            fresh = np.argpartition(violation, n - width, axis=1)[:, n - width :]
+            fresh = largest_of_rows(violation, width)
         else:
-            fresh = np.broadcast_to(np.arange(n), (todo.size, n))
+            fresh = xp.broadcast_to(indices(n, Z), (len(todo), n))
         allowed = violation[rows, fresh] > 0.0
-        index = np.hstack([index, fresh])
-        allowed = np.hstack([coef != 0.0, allowed])
-        coef = np.hstack([coef, np.zeros(fresh.shape)])
+        index = xp.concat([index, fresh], axis=1)
+        allowed = xp.concat([coef != 0.0, allowed], axis=1)
+        coef = xp.concat([coef, zeros(fresh.shape, Z)], axis=1)
         coef = _solve_candidates(
             Z[index],
             Z[own[todo]],
@@ -122,13 +146,21 @@ def _solve_block(Z, own, l1, ridge, slack, width, peak, max_rounds=200):
             peak,
         )
         index, coef = _support(index, coef, own[todo])
-    left = todo.size
+    left = len(todo)
     if left:
-        store(np.ones(left, dtype=bool), index, coef)
-    entries = (np.concatenate(done_rows), np.concatenate(done_index))
-    block = sparse.csr_array((np.concatenate(done_coef), entries), shape=(m, n))
+        store(indices(left, Z), index, coef)
+    entries = (xp.concat(done_rows), xp.concat(done_index))
+    coef = xp.concat(done_coef)
+    if xp is torch:
+        return (own[entries[0]], entries[1], coef), left
+    block = sparse.csr_array((coef, entries), shape=(m, n))
     block.sort_indices()
     return block, left
+
+
+def _combined(coef, A):
+    """Each row's combination of its candidates: (m, w) and (m, w, h) to (m, h)."""
+    return (coef[:, np.newaxis, :] @ A)[:, 0]
 
 
 def _support(index, coef, own):
@@ -137,11 +169,19 @@ def _support(index, coef, own):
     Padding carries coefficient 0 on the row's own sample.
     """
     filled = coef != 0.0
-    longest = filled.sum(axis=1).max()
-    order = np.argsort(~filled, axis=1, kind="stable")[:, :longest]
-    coef = np.take_along_axis(coef, order, axis=1)
-    index = np.take_along_axis(index, order, axis=1)
-    return np.where(coef != 0.0, index, own[:, np.newaxis]), coef
+    chosen = _first(filled)
+    coef, index = coef[chosen], index[chosen]
+    return namespace(coef).where(coef != 0.0, index, own[:, np.newaxis]), coef
+
+
+def _first(chosen):
+    """Places of what is chosen in each row, before others: as many as a row has most.
+
+    As indices of rows and of columns.
+    """
+    longest = int(chosen.sum(axis=1).max())
+    order = namespace(chosen).argsort(1 * ~chosen, axis=1, stable=True)
+    return indices(len(chosen), chosen)[:, np.newaxis], order[:, :longest]
 
 
 def _solve_candidates(A, z, coef, allowed, l1, ridge, slack, peak):
@@ -152,30 +192,32 @@ def _solve_candidates(A, z, coef, allowed, l1, ridge, slack, peak):
     with every step that moves, so no face comes twice.
     """
     m, w, _ = A.shape
-    out = coef.copy()
-    live = np.arange(m)  # A, z, ... hold the rows `live`
-    sign = np.sign(coef)
+    xp = namespace(A)
+    out = copy_of(coef)
+    live = indices(m, A)  # A, z, ... hold the rows `live`
+    sign = xp.sign(coef)
     face_tol = 1e-2 * slack
     for _ in range(20 * w):
-        residual = z - (coef[:, np.newaxis, :] @ A)[:, 0]
+        residual = z - _combined(coef, A)
         gradient = -2.0 * (A @ residual[:, :, np.newaxis])[:, :, 0]
         gradient += 2.0 * ridge * coef
         active = sign != 0.0
-        face = np.where(active, gradient + l1 * sign, 0.0)
-        at_face = np.abs(face).max(axis=1) <= face_tol
-        excess = np.where(active | ~allowed, 0.0, np.abs(gradient) - l1)
-        excess[~at_face] = 0.0
-        worst = excess.max(axis=1)
+        face = xp.where(active, gradient + l1 * sign, 0.0)
+        at_face = xp.amax(abs(face), axis=1) <= face_tol
+        excess = xp.where(active | ~allowed, 0.0, abs(gradient) - l1)
+        excess = xp.where(at_face[:, np.newaxis], excess, 0.0)
+        worst = xp.amax(excess, axis=1)
         finished = at_face & (worst <= 0.5 * slack)
         # All violations at least half as bad as the worst: fewer, larger faces.
         enter = (excess >= 0.5 * worst[:, np.newaxis]) & (excess > 0.5 * slack)
-        sign = np.where(enter, -np.sign(gradient), sign)
-        face = np.where(enter, gradient + l1 * sign, face)
-        if finished.any():
-            out[live[finished]] = coef[finished]
-            go = ~finished
+        sign = xp.where(enter, -xp.sign(gradient), sign)
+        face = xp.where(enter, gradient + l1 * sign, face)
+        (stop,) = xp.where(finished)
+        if len(stop):
+            out[live[stop]] = coef[stop]
+            (go,) = xp.where(~finished)
             live, z, coef, sign = live[go], z[go], coef[go], sign[go]
-            if live.size == 0:
+            if len(live) == 0:
                 return out
             A, allowed, face, l1 = A[go], allowed[go], face[go], l1[go]
         coef, sign = _newton_step(A, coef, sign, face, ridge, peak)
@@ -185,36 +227,42 @@ def _solve_candidates(A, z, coef, allowed, l1, ridge, slack, peak):
 
 def _newton_step(A, coef, sign, face, ridge, peak):
     """One step to the optimum of the face, cut where a coefficient meets zero."""
+    xp = namespace(A)
     active = sign != 0.0
-    s = active.sum(axis=1).max()
-    order = np.argsort(~active, axis=1, kind="stable")[:, :s]
-    real = np.take_along_axis(active, order, axis=1)
-    F = np.take_along_axis(A, order[:, :, np.newaxis], axis=1)
+    first = _first(active)
+    s = indices(first[1].shape[1], A)
+    real = active[first]
+    F = A[first]
     F *= real[:, :, np.newaxis]
-    H = 2.0 * (F @ F.transpose(0, 2, 1))  # (m, s, s)
+    H = 2.0 * (F @ F.mT)  # (m, s, s)
     # Duplicated samples make a face flat. The hair on the diagonal keeps the
     # system solvable; the step stays a descent direction, its length is exact.
-    diagonal = 2.0 * ridge + np.where(real, 1e-11 * peak, peak)
-    H[:, np.arange(s), np.arange(s)] += diagonal
-    slope = np.take_along_axis(face, order, axis=1)
-    step = np.where(real, -np.linalg.solve(H, slope[:, :, np.newaxis])[:, :, 0], 0.0)
-    c = np.take_along_axis(coef, order, axis=1)
-    sg = np.take_along_axis(sign, order, axis=1)
+    hair = 1e-11 if A.dtype != torch.float32 else 1e-6
+    H[:, s, s] += 2.0 * ridge + xp.where(real, hair * peak, peak)
+    slope = face[first]
+    step = xp.where(real, -_solve(H, slope[:, :, np.newaxis])[:, :, 0], 0.0)
+    c, sg = coef[first], sign[first]
 
-    moved = (step[:, np.newaxis, :] @ F)[:, 0]
-    curvature = 2.0 * np.sum(moved**2, axis=1) + 2.0 * ridge * np.sum(step**2, axis=1)
-    descent = -np.sum(slope * step, axis=1)
+    moved = _combined(step, F)
+    curvature = 2.0 * (moved**2).sum(axis=1) + 2.0 * ridge * (step**2).sum(axis=1)
+    descent = -(slope * step).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        best = np.where(curvature > 0.0, descent / curvature, np.inf)
-        meets = np.where(step * sg < 0.0, -c / step, np.inf)
-    length = np.minimum(best, meets.min(axis=1))
+        best = xp.where(curvature > 0.0, descent / curvature, np.inf)
+        meets = xp.where(step * sg < 0.0, -c / step, np.inf)
+    length = xp.minimum(best, xp.amin(meets, axis=1))
     # A flat face without a descent: nothing to do but to leave it to the caller.
-    length[~np.isfinite(length)] = 0.0
+    length = xp.where(xp.isfinite(length), length, 0.0)
     length = length[:, np.newaxis]
     zeroed = meets <= length
-    c = np.where(zeroed, 0.0, c + length * step)
-    sg = np.where(zeroed, 0.0, sg)
-    coef, sign = coef.copy(), sign.copy()
-    np.put_along_axis(coef, order, c, axis=1)
-    np.put_along_axis(sign, order, sg, axis=1)
+    c = xp.where(zeroed, 0.0, c + length * step)
+    sg = xp.where(zeroed, 0.0, sg)
+    coef, sign = copy_of(coef), copy_of(sign)
+    coef[first], sign[first] = c, sg
     return coef, sign
+
+
+def _solve(H, right):
+    """Solutions of many systems; of tensors without waiting to learn how it went."""
+    if isinstance(H, torch.Tensor):
+        return torch.linalg.solve_ex(H, right).result
+    return np.linalg.solve(H, right)

@@ -8,8 +8,15 @@ from sklearn.cluster import KMeans, spectral_clustering
 
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers import self_expression
+from deepcluster_sk.solvers._arrays import indices, namespace, on_host, zeros
 from deepcluster_sk.solvers._local_pca import leading_directions
 from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
+from deepcluster_sk.solvers._sparse_matrix import (
+    SparseMatrix,
+    entries_of,
+    host_matrix,
+    is_sparse,
+)
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # A subspace whose dimension is "auto" has at most this one.
@@ -32,12 +39,12 @@ def largest_products(Z):
     """``max_{j != i} |z_i . z_j|`` for every row, without an n x n array."""
     n = len(Z)
     block = max(1, min(1000, BLOCK_BYTES // (8 * n)))
-    largest = np.zeros(n)
+    largest = zeros(n, Z)
     for start in range(0, n, block):
-        rows = np.arange(start, min(start + block, n))
-        products = np.abs(Z[rows] @ Z.T)
+        rows = indices(n, Z)[start : start + block]
+        products = abs(Z[rows] @ Z.T)
         products[rows - start, rows] = 0
-        largest[rows] = products.max(1)
+        largest[rows] = namespace(Z).amax(products, axis=1)
     return largest
 
 
@@ -46,7 +53,7 @@ def relative_weight(Z, alpha):
 
     Where even that is zero, nothing can express anything, and ``alpha`` serves.
     """
-    weight = alpha * 2 * float(np.median(largest_products(Z)))
+    weight = alpha * 2 * float(np.median(on_host(largest_products(Z))))
     return weight if weight > 0 else alpha
 
 
@@ -55,7 +62,7 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9, verbose=0):
 
     Parameters
     ----------
-    Z : ndarray of shape (n, h)
+    Z : ndarray or Tensor of shape (n, h)
     weight : float
         The absolute weight.
     penalty, l1_ratio
@@ -65,11 +72,12 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9, verbose=0):
 
     Returns
     -------
-    C : csr_array or ndarray of shape (n, n)
+    C : csr_array, ndarray, SparseMatrix or Tensor of shape (n, n)
     """
     if len(Z) == 1:
-        return sparse.csr_array((1, 1))
-    with threads_for(len(Z) * Z.size):
+        empty = sparse.csr_array((1, 1))
+        return empty if namespace(Z) is np else SparseMatrix.of_scipy(empty, Z)
+    with threads_for(len(Z) ** 2 * Z.shape[1]):
         return self_expression(
             Z,
             weight,
@@ -82,16 +90,17 @@ def self_expression_of(Z, weight, penalty, l1_ratio=0.9, verbose=0):
 
 def expression_penalty(C, penalty, l1_ratio=0.9):
     """R(C), as :func:`deepcluster_sk.solvers.self_expression` defines it."""
-    values = C.data if sparse.issparse(C) else C
+    values = entries_of(C)
     if penalty == "l1":
-        return np.abs(values).sum()
+        return float(abs(values).sum())
     if penalty == "l2":
-        return np.square(values).sum()
+        return float((values**2).sum())
     if penalty == "elasticnet":
-        ridge = 0.5 * (1 - l1_ratio) * np.square(values).sum()
-        return l1_ratio * np.abs(values).sum() + ridge
-    dense = C.toarray() if sparse.issparse(C) else C
-    return np.linalg.norm(dense, "nuc")
+        ridge = 0.5 * (1 - l1_ratio) * float((values**2).sum())
+        return l1_ratio * float(abs(values).sum()) + ridge
+    if is_sparse(C):  # of a row alone
+        return 0.0
+    return float(namespace(C).linalg.svdvals(C).sum())
 
 
 def affinity(C, mass):
@@ -99,7 +108,7 @@ def affinity(C, mass):
 
     Parameters
     ----------
-    C : csr_array or ndarray of shape (n, n)
+    C : csr_array, ndarray, SparseMatrix or Tensor of shape (n, n)
     mass : float
         Only the largest entries of each row count, as many as hold this share of
         the row's absolute sum.
@@ -109,7 +118,7 @@ def affinity(C, mass):
     A : csr_array of shape (n, n)
         ``|C| + |C|^T`` of the entries kept.
     """
-    C = sparse.csr_array(C)
+    C = sparse.csr_array(host_matrix(C))
     n = C.shape[0]
     size = np.abs(C.data)
     row = np.repeat(np.arange(n), np.diff(C.indptr))

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk.exceptions import warn
 
+from ._arrays import like, on_host
 from ._validation import check_matrix, check_scalar
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def transform_objective(
     X, Z, alpha = _check_layer(X, Z, alpha)
     T = check_matrix(
         "T",
-        T,
+        on_host(T),
         rows=(Z.shape[1], "as Z has columns"),
         columns=(X.shape[1], "as X has columns"),
     )
     singular = np.linalg.svd(T, compute_uv=False)
     if singular[-1] == 0.0:
         return float("inf")
-    fit = np.sum((X @ T.T - Z) ** 2)
+    fit = float(((X @ like(T, X).T - Z) ** 2).sum())
     return float(fit + alpha * (np.sum(T**2) - np.sum(np.log(singular))))
 
 
@@ -121,9 +122,9 @@ def transform_update(X: ArrayLike, Z: ArrayLike, alpha: float) -> NDArray[Any]:
     True
     """
     X, Z, alpha = _check_layer(X, Z, alpha)
-    eigenvalues, V = np.linalg.eigh(X.T @ X)  # ascending
+    eigenvalues, V = np.linalg.eigh(on_host(X.T @ X))  # ascending
     root = np.sqrt(np.maximum(eigenvalues, 0.0) + alpha)  # L = V diag(root) V'
-    B = (Z.T @ X) @ V / root  # (h, d), in the eigenbasis of X'X
+    B = on_host(Z.T @ X) @ V / root  # (h, d), in the eigenbasis of X'X
     if Z.shape[1] >= X.shape[1]:
         return _shrunk(B, alpha) / root @ V.T
     W = _best_start(B, root, alpha)

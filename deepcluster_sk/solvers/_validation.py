@@ -3,6 +3,7 @@
 from numbers import Real
 
 import numpy as np
+import torch
 from sklearn.utils import check_array
 
 
@@ -13,7 +14,7 @@ def check_matrix(name, value, *, rows=None, columns=None):
     ----------
     name : str
         The argument's name, for the message.
-    value : array-like of shape (r, c)
+    value : array-like or Tensor of shape (r, c)
         What the caller passed.
     rows, columns : tuple of (int, str), default=None
         The wanted size and a word on where it comes from.
@@ -21,8 +22,11 @@ def check_matrix(name, value, *, rows=None, columns=None):
     Returns
     -------
     ndarray of shape (r, c), float64
+        A tensor stays what it is, and where it is: a look at its numbers would wait
+        for its device.
     """
-    value = check_array(value, dtype=np.float64, input_name=name)
+    if not isinstance(value, torch.Tensor):
+        value = check_array(value, dtype=np.float64, input_name=name)
     for axis, wanted in enumerate((rows, columns)):
         if wanted is not None and value.shape[axis] != wanted[0]:
             raise ValueError(

@@ -1,0 +1,58 @@
+"""Which device a parameter ``device`` names."""
+
+import torch
+
+
+def resolve_device(device):
+    """The torch device that ``device`` names.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or has no such device here.
+    """
+    if isinstance(device, str) and device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here: {error}. Use 'auto' or 'cpu'."
+        ) from error
+    return resolved
+
+
+def solver_device(device):
+    """The torch device on which a solver computes.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` takes CUDA, then the CPU: MPS has no float64, so it must be named.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or has no such device here.
+    """
+    if isinstance(device, str) and device == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    return resolve_device(device)
