@@ -16,9 +16,10 @@ from deepcluster_sk import DCN, DDC, DEC, DEPICT, IDEC
 from deepcluster_sk._training import _callbacks
 from deepcluster_sk._training._data import Rows
 from deepcluster_sk._training._net import ClusterNet
+from deepcluster_sk.cluster import dec, depict
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 from deepcluster_sk.kernels import gaussian_kernel, tensor_kernel
-from deepcluster_sk.losses import _common, cauchy_schwarz_loss
+from deepcluster_sk.losses import cauchy_schwarz_loss
 
 SMALL = {
     "latent_dim": 3,
@@ -451,7 +452,7 @@ def test_what_is_computed_of_all_rows_in_blocks_is_the_same(
 ):
     short = {"hidden_layer_sizes": (8,), "pretrain_epochs": 2, "max_epochs": 3}
     model = Estimator(3, random_state=0, **short).fit(blobs[0])
-    for module in (_common, _callbacks):
+    for module in (_callbacks, dec, depict):
         monkeypatch.setattr(module, "BLOCK_ROWS", 7)
     again = clone(model).fit(blobs[0])
     assert_array_equal(again.transform(blobs[0]), model.transform(blobs[0]))

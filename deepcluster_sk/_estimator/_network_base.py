@@ -16,7 +16,7 @@ from deepcluster_sk._estimator._base import (
     EstimatorTemplate,
     index_of_smallest,
 )
-from deepcluster_sk._estimator._device import resolve_device
+from deepcluster_sk._estimator._device import resolve_device, resolve_precision
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
@@ -62,23 +62,6 @@ def add_noise(noise_std, x, generator):
     """``x`` plus independent Gaussian noise of the given standard deviation."""
     noise = torch.empty_like(x).normal_(generator=generator)
     return torch.add(x, noise, alpha=noise_std)
-
-
-def resolve_precision(precision, device):
-    """The numbers that "auto" means: bfloat16 where the device has matrices of it.
-
-    Matrix instructions make it several times faster; without them it is hardly faster,
-    and not worth its digits.
-    """
-    if precision != "auto":
-        return precision
-    device = resolve_device(device)
-    known = False
-    if device.type == "cuda":
-        known = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        known = torch.cpu.get_capabilities().get("amx_bf16", False)
-    return "bfloat16" if known else "float32"
 
 
 class BaseDeepEstimator(EstimatorTemplate):
@@ -233,8 +216,6 @@ class BaseDeepEstimator(EstimatorTemplate):
         if sizes is None:
             sizes = self._default_layer_sizes(*X.shape)
         self.hidden_layer_sizes_ = None if sizes is None else tuple(sizes)
-        if "precision" in vars(self):  # else the method does not offer it
-            self.precision_ = resolve_precision(self.precision, self.device)
         return X
 
     def _validate_settings(self, n_features):
@@ -246,6 +227,9 @@ class BaseDeepEstimator(EstimatorTemplate):
 
     def _prepare(self, X):
         device = resolve_device(self.device)
+        # Not of a method that does not offer it, nor of a fit that goes on.
+        if "precision" in vars(self) and not hasattr(self, "precision_"):
+            self.precision_ = resolve_precision(self.precision, device)
         return rows_of(X, device)
 
     def _one_run(self, rows, y, seed, checkpoint):

@@ -353,8 +353,6 @@ class RefreshTarget(Callback):
         self.labels_ = assignment.argmax(1)
         sizes = assignment.sum(0)
         # In blocks: copies of all of it would not fit where it does itself.
-        blocks = (
-            part.split(BLOCK_ROWS) for part in (self.criterion.target, assignment)
-        )
-        for target, block in zip(*blocks, strict=True):
+        targets = self.criterion.target.split(BLOCK_ROWS)
+        for target, block in zip(targets, assignment.split(BLOCK_ROWS), strict=True):
             target.copy_(self.target_of(block, sizes))

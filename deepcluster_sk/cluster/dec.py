@@ -32,7 +32,7 @@ from deepcluster_sk.initialization import (
     first_clusters,
 )
 from deepcluster_sk.losses import kl_divergence, target_distribution
-from deepcluster_sk.losses._common import sum_over_blocks
+from deepcluster_sk.losses._common import BLOCK_ROWS
 from deepcluster_sk.modules import StudentTAutoencoder
 
 if TYPE_CHECKING:
@@ -139,13 +139,14 @@ class _BaseDEC(AutoClustersMixin, SoftAssignmentMixin, BaseDeepClusterer):
         module = fitted.module_
         # On the CPU: not every device has float64.
         assignment = fitted.apply(partial(self._soft_assign, module), X).cpu()
-
-        sizes = sum_over_blocks(lambda q: q.sum(0), assignment)
-        divergence = sum_over_blocks(
-            lambda q: len(q) * kl_divergence(target_distribution(q, sizes), q),
-            assignment,
-        )
-        objective = self._clustering_weight() * float(divergence) / len(assignment)
+        sizes, divergence = 0.0, 0.0
+        for q in assignment.split(BLOCK_ROWS):
+            sizes += q.double().sum(0)
+        for block in assignment.split(BLOCK_ROWS):
+            q = block.double()
+            target = target_distribution(q, sizes)
+            divergence += len(q) * float(kl_divergence(target, q))
+        objective = self._clustering_weight() * divergence / len(assignment)
         if self._keeps_reconstruction():
             error = fitted.apply(
                 lambda x: module.relative_error(x, module.encode(x)).mean(1), X

@@ -23,7 +23,7 @@ from deepcluster_sk.losses import (
     layerwise_error,
     target_distribution,
 )
-from deepcluster_sk.losses._common import sum_over_blocks
+from deepcluster_sk.losses._common import BLOCK_ROWS
 from deepcluster_sk.modules import SoftmaxAutoencoder
 
 if TYPE_CHECKING:
@@ -404,13 +404,15 @@ class DEPICT(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         module = fitted.module_
         log_assignment, error = fitted.apply(partial(_row_terms, module), X)
         log_assignment = log_assignment.cpu()  # not every device has float64
-        target_of, n = TARGETS[self.target], len(log_assignment)
-        sizes = sum_over_blocks(lambda log: log.exp().sum(0), log_assignment)
-        cross = sum_over_blocks(
-            lambda log: -(target_of(log.exp(), sizes) * log).sum(), log_assignment
-        )
+        sizes, cross = 0.0, 0.0
+        for block in log_assignment.split(BLOCK_ROWS):
+            sizes += block.double().exp().sum(0)
+        for block in log_assignment.split(BLOCK_ROWS):
+            log = block.double()
+            target = TARGETS[self.target](log.exp(), sizes)
+            cross -= float((target * log).sum())
         error = float(error.cpu().double().mean())
-        return float(cross) / n + self.reconstruction_weight * error
+        return cross / len(log_assignment) + self.reconstruction_weight * error
 
 
 def _assigned(module, x):

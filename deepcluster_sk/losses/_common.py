@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-# Rows of a table of all rows that are copied at a time.
+# Rows that are worked on at a time where a table has an entry for each row and cluster:
+# copies of all of it would not fit where the table does.
 BLOCK_ROWS = 65_536
 
 
@@ -35,22 +36,6 @@ def squared_distances(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
         mode = "donot_use_mm_for_euclid_dist"
         return torch.cdist(x, centers, compute_mode=mode).square_()
     return (x[:, None] - centers).square().sum(2)
-
-
-def sum_over_blocks(function, table):
-    """Sum of ``function(block)`` over blocks of rows in double precision.
-
-    Copies of a table with an entry for each row and cluster would not fit where the
-    table does.
-
-    Parameters
-    ----------
-    function : callable
-        Maps ``(b, k)`` to a tensor, what the rows of a block add to the sum.
-    table : Tensor of shape (n, k)
-        On a device that has double precision.
-    """
-    return sum(function(block.double()) for block in table.split(BLOCK_ROWS))
 
 
 def n_pairs(n):
