@@ -56,7 +56,10 @@ class ExpressionTerm:
         self.gamma = settings.subspace_weight
         if settings.penalty == "neighbors" and len(X) > 1:
             found = nearest_neighbors(
-                torch.from_numpy(X), settings.n_neighbors, "euclidean"
+                torch.from_numpy(X),
+                settings.n_neighbors,
+                "euclidean",
+                verbose=settings._verbosity(),
             )[1].numpy()
             self.neighbors = found
             size = np.square(Z[found] - Z[:, None]).sum(-1).mean()

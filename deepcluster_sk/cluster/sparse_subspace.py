@@ -103,7 +103,8 @@ class SparseSubspaceClustering(LinearSubspacesMixin, BaseSolverClusterer):
         Refinements stop when the objective falls by less than this relative
         amount. 0 never stops early.
     verbose : int, default=0
-        Above 0, show a progress bar.
+        1 shows a progress bar of each phase, with its epoch, loss and the time left;
+        2 the terms of the loss, too.
     random_state : int, RandomState instance or None, default=None
         Determines the seeds of spectral clustering. Pass an int for the same
         result at every call.

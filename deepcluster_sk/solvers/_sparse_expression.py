@@ -14,7 +14,8 @@ method ends after finitely many exact solves of the size of the support.
 
 import numpy as np
 from scipy import sparse
-from tqdm.auto import tqdm
+
+from ._progress import part_bar
 
 _CANDIDATES = 32  # refill of the working set a round; 64 and 128 were no faster
 _DECAY = 0.3  # of the penalty a round, on its way from where C is zero
@@ -50,14 +51,7 @@ def sparse_rows(Z, l1, ridge, tol, verbose=0):
     size = int(_BLOCK_BYTES / 8 / max(n, 2 * width * h))
     size = min(max(size, 16), 1024)
     blocks, unsolved = [], 0
-    # Within another bar it disappears when it is full.
-    with tqdm(
-        total=n,
-        desc="self-expression of rows",
-        unit="row",
-        disable=not verbose,
-        leave=None,
-    ) as bar:
+    with part_bar(verbose, "self-expression of rows", total=n, unit="row") as bar:
         for start in range(0, n, size):
             own = np.arange(start, min(start + size, n))
             block, left = _solve_block(Z, own, l1, ridge, slack, width, peak)
