@@ -86,6 +86,8 @@ sphinx_gallery_conf = {
     # Pages are run side by side: most compute with one thread.
     "parallel": 2,
 }
+# From the pages of the gallery, which show estimators.
+os.environ["DEEPCLUSTER_SK_DOCS"] = ".."
 # Pictures are drawn into files, wherever the documentation is built.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
 

@@ -1,15 +1,20 @@
 """What the documentation is made with; ``built_pages.py`` tests what was made."""
 
 import ast
+import importlib
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from instances import DEFAULT
+from instances import DEFAULT, SMALL
 from PIL import Image
+from sklearn.base import clone
 
 import deepcluster_sk
+from deepcluster_sk import DEC
+from deepcluster_sk.model_selection import NumberOfClustersSearch
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,6 +55,42 @@ def test_the_table_is_true(abilities):
     assert "on disk" in abilities["PCX"]
     assert "GPU" not in abilities["SparseSubspaceClustering"]
     assert "soft" in abilities["DEC"] and "decoder" not in abilities["DEC"]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [*(clone(e) for e in DEFAULT.values()), NumberOfClustersSearch(DEC(2))],
+    ids=lambda e: type(e).__name__,
+)
+def test_displays_lead_to_the_reference(estimator, monkeypatch):
+    monkeypatch.delenv("DEEPCLUSTER_SK_DOCS", raising=False)
+    assert estimator._get_doc_link() == ""
+    assert "Documentation for" not in estimator._repr_html_()
+    monkeypatch.setenv("DEEPCLUSTER_SK_DOCS", "https://a.place/")
+    link = re.search(
+        r'"https://a\.place/generated/(\S+)\.html"', estimator._repr_html_()
+    )
+    package, _, name = link.group(1).rpartition(".")
+    assert getattr(importlib.import_module(package), name) is type(estimator)
+    # As the page of the reference is called.
+    listed = (ROOT / "docs" / "api.rst").read_text("utf-8")
+    assert link.group(1).removeprefix("deepcluster_sk.") in listed
+
+
+class Theirs(DEC):
+    pass
+
+
+def test_displays_of_others_methods_lead_nowhere(monkeypatch):
+    monkeypatch.setenv("DEEPCLUSTER_SK_DOCS", "https://a.place")
+    assert Theirs()._get_doc_link() == ""
+
+
+def test_displays_show_parameters_and_whether_they_are_fitted(blobs):
+    model = clone(SMALL["DEC"])
+    assert "<span>Not fitted" in model._repr_html_()
+    shown = model.fit(blobs[0])._repr_html_()
+    assert "<span>Fitted" in shown and "hidden_layer_sizes" in shown
 
 
 def test_thumbnails_are_square_and_show_the_part():
