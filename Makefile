@@ -50,7 +50,7 @@ benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHM
 benchmarks-gpu: $(INSTALLED)  ## time training on a GPU beside the CPU
 	$(PYTHON) -m benchmarks.device
 
-check-wheel:  ## build the wheel of the last commit and try it in an empty environment
+check-wheel:  ## build sdist and wheel of the last commit, check them, try the wheel
 	.ci/check-wheel
 
 clean:  ## remove the environment and everything built
