@@ -9,7 +9,7 @@ DEVICE ?= cuda
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --doctest-modules --doctest-glob='*.rst' tests deepcluster_sk docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rounding test-gpu lint docs test-docs test-browser benchmarks benchmarks-gpu check-wheel clean
+.PHONY: help demo test test-all test-rounding test-gpu lint docs test-docs test-browser test-oldest test-newest benchmarks benchmarks-gpu check-wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,12 @@ test-docs: $(INSTALLED)  ## check the pages that make docs has built: links, pic
 
 test-browser: $(INSTALLED)  ## open them in a browser, if there is one: widths, contrast, the console
 	$(PYTHON) -m pytest -q -m '$(PAGES)' tests/pages_in_browser.py
+
+test-oldest:  ## test with the oldest packages that setup.cfg allows, in an empty environment
+	.ci/test-versions oldest
+
+test-newest:  ## test with the newest packages that there are, in an empty environment
+	.ci/test-versions newest
 
 benchmarks: $(INSTALLED)  ## run the benchmarks, or some: make benchmarks BENCHMARKS="tensorized"
 	$(PYTHON) -m benchmarks $(BENCHMARKS)
