@@ -1,6 +1,7 @@
 """What the documentation is made with; ``built_pages.py`` tests what was made."""
 
 import ast
+import builtins
 import importlib
 import importlib.util
 import re
@@ -13,10 +14,13 @@ from PIL import Image
 from sklearn.base import clone
 
 import deepcluster_sk
+import deepcluster_sk.exceptions
 from deepcluster_sk import DEC
 from deepcluster_sk.model_selection import NumberOfClustersSearch
 
 ROOT = Path(__file__).parents[1]
+# What the package raises and catches itself, or the command line prints.
+NEVER_SEEN = {"StopTraining", "NotStorable", "UsageError", "SystemExit"}
 
 
 def helper(name):
@@ -149,6 +153,34 @@ def test_every_warning_has_an_entry():
     for said in found:
         whole = " ... ".join(said)
         assert any(len(q) > 12 and q.strip(".") in whole for q in quoted), whole
+
+
+def raised_in(path):
+    """Names of the classes of errors that a file raises."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            called = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            # A class that a variable holds was named elsewhere.
+            if isinstance(called, ast.Name) and called.id[0].isupper():
+                yield called.id
+
+
+def test_every_class_of_error_and_warning_has_an_entry():
+    page = (ROOT / "docs" / "troubleshooting.rst").read_text("utf-8")
+    raised = {
+        name
+        for path in (ROOT / "deepcluster_sk").rglob("*.py")
+        for name in raised_in(path)
+    }
+    # Those of Python, which users meet; others of the package never leave it.
+    standard = {name for name in raised if hasattr(builtins, name)} - {"SystemExit"}
+    assert len(standard) > 5
+    for name in standard:
+        assert f"\n``{name}``\n" in page, name
+    own = deepcluster_sk.exceptions.__all__
+    assert raised - standard <= {*own, *NEVER_SEEN}
+    for name in own:
+        assert f":class:`~exceptions.{name}`" in page, name
 
 
 def test_the_citation_has_the_version():
