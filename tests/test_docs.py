@@ -186,3 +186,20 @@ def test_every_class_of_error_and_warning_has_an_entry():
 def test_the_citation_has_the_version():
     text = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {deepcluster_sk.__version__}\n" in text
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        "discriminative",
+        "divergence",
+        "embedded",
+        "exemplars",
+        "subspace",
+        "tensorized",
+    ],
+)
+def test_every_family_says_what_it_costs(family):
+    page = (ROOT / "docs" / f"{family}.rst").read_text("utf-8")
+    cost = page.partition("\nCost\n----\n")[2].partition("\nWhen it fails\n")[0]
+    assert ":math:`O(" in cost and "emory" in cost
