@@ -34,6 +34,9 @@ source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "deepcluster_sk"
+html_favicon = "_static/icon.svg"
+# The first visit is in the colours that the reader has everywhere.
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
@@ -83,6 +86,8 @@ sphinx_gallery_conf = {
     # Pages are run side by side: most compute with one thread.
     "parallel": 2,
 }
+# From the pages of the gallery, which show estimators.
+os.environ["DEEPCLUSTER_SK_DOCS"] = ".."
 # Pictures are drawn into files, wherever the documentation is built.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
 

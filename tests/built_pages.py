@@ -94,7 +94,8 @@ def target_of(path, link):
     if parts.scheme or parts.netloc:
         return None
     file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-    return file, unquote(parts.fragment)
+    # What follows ":~:" is a text to look for, not an anchor.
+    return file, unquote(parts.fragment.partition(":~:")[0])
 
 
 @every_page

@@ -66,6 +66,39 @@ def test_progress_bars_end_with_the_reason(estimator, blobs, capfd):
             assert f"stop_reason={reason}]" in bars[-1]
 
 
+@every
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_bars_show_the_loss_and_then_its_terms(estimator, verbose, blobs, capfd):
+    model = clone(estimator).set_params(verbose=verbose, n_init=1).fit(blobs[0])
+    lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    for phase, reason in model.stop_reason_.items():
+        if reason == "solved":
+            continue
+        row = [row for row in model.history_ if row["phase"] == phase][-1]
+        names = [name for name in row if name not in ("phase", "epoch")]
+        names = names if verbose == 2 else ["loss"]
+        said = ", ".join(f"{name}={row[name]:.4g}" for name in names)
+        # The bar of a run that was not kept may be the last.
+        bars = [line for line in lines if line.startswith(f"{phase}:")]
+        assert any(f", {said}, stop_reason={reason}]" in bar for bar in bars)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "part"),
+    [
+        ("DEC", {}, "embedding of neighbours"),
+        ("DEC", {"n_clusters": "auto"}, "number of clusters"),
+        ("DDC", {"pretraining": "neighbors"}, "embedding of neighbours"),
+        ("DiscriminativeClustering", {}, "neighbours of rows"),
+        ("SparseSubspaceClustering", {}, "self-expression of rows"),
+    ],
+)
+def test_bars_show_what_is_between_the_phases(name, params, part, blobs, capfd):
+    clone(SMALL[name]).set_params(verbose=1, **params).fit(blobs[0])
+    lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    assert any(line.startswith(f"{part}: 100%") for line in lines)
+
+
 @pytest.mark.parametrize("backend", ["loky", "sequential"])
 def test_they_are_those_of_the_best_run(backend, blobs):
     model = clone(SMALL["DCN"]).set_params(n_init=3, max_epochs=30)

@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk._estimator._decorators import fit_context
+from deepcluster_sk._estimator._documentation import DocumentationLinkMixin
 from deepcluster_sk._estimator._multistart import best_run
 from deepcluster_sk._estimator._saving import write_estimator
 from deepcluster_sk._estimator._validation import check_data, check_same_call
@@ -84,7 +85,10 @@ def tells_of_weights(fit: F) -> F:
 
 
 class EstimatorTemplate(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DocumentationLinkMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """What ``fit``, ``transform`` and ``score`` do, whatever is fitted.
 

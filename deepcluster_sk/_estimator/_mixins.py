@@ -174,5 +174,11 @@ class AutoClustersMixin:
         random_state = np.random.RandomState(seed)
         order = torch.from_numpy(random_state.permutation(len(rows)))
         some = rows[order[:START_ROWS].sort().values]
-        found = count_clusters(some, self.n_neighbors, self.max_clusters, random_state)
+        found = count_clusters(
+            some,
+            self.n_neighbors,
+            self.max_clusters,
+            random_state,
+            self._verbosity(),
+        )
         return distributed.from_first_process(found)

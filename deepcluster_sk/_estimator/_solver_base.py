@@ -12,7 +12,6 @@ from sklearn.utils._param_validation import Interval
 from deepcluster_sk._estimator._base import ClustererTemplate
 from deepcluster_sk._estimator._device import solver_device
 from deepcluster_sk._threads import threads_for
-from deepcluster_sk._training._distributed import process_rank
 from deepcluster_sk._training._net import INFERENCE_ROWS
 from deepcluster_sk.solvers._arrays import on_device
 from deepcluster_sk.solvers._progress import PhaseBar
@@ -154,18 +153,17 @@ class SolverRun:
         tol : float
             Smallest relative fall of the loss that counts; 0 never stops early.
         """
-        quiet = not self.verbose or process_rank() > 0
-        bar = PhaseBar(total=max_iter, desc=phase, disable=quiet)
+        bar = PhaseBar(self.verbose, total=max_iter, desc=phase)
         before, loss, reason = np.inf, np.nan, "max_iter"
         for epoch in range(1, max_iter + 1):
             loss = self.record(phase, update())
             bar.update()
-            bar.show(loss)
+            bar.show(self.history[-1])
             if tol > 0 and epoch > 1 and before - loss <= tol * abs(before):
                 reason = "tol"
                 break
             before = loss
-        bar.show(loss, reason)
+        bar.show(self.history[-1], reason)
         bar.close()
         self.stop_reason[phase] = reason
 
@@ -246,7 +244,7 @@ class BaseSolverClusterer(ClustererTemplate):
         return SolverRows(X, solver_device(self.device))
 
     def _one_run(self, rows, y, seed, checkpoint):
-        run = SolverRun(rows, np.random.RandomState(seed), self.verbose)
+        run = SolverRun(rows, np.random.RandomState(seed), self._verbosity())
         with threads_for(self._preparation_work(rows.X)):
             run.solution = self._solve(run)
         self._evaluate(run)

@@ -7,6 +7,7 @@ import torch
 from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 
+from deepcluster_sk._training._history import history_rows
 from deepcluster_sk._training._net import StopTraining
 from deepcluster_sk.losses._common import BLOCK_ROWS, rows_to_reseed_from
 from deepcluster_sk.solvers._progress import PhaseBar
@@ -265,7 +266,7 @@ class StopOnStableLabels(Callback):
 
 
 class Progress(Callback):
-    """A progress bar over the epochs of a phase, with the current loss.
+    """A progress bar over the epochs of a phase, with the loss of the last one.
 
     Parameters
     ----------
@@ -273,25 +274,33 @@ class Progress(Callback):
         Name of the phase.
     epochs : int
         Its length.
+    verbose : int
+        Above 1, the terms of the loss are shown, too.
     """
 
-    def __init__(self, name, epochs):
+    def __init__(self, name, epochs, verbose):
         self.name = name
         self.epochs = epochs
+        self.verbose = verbose
 
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
-        self.bar_ = PhaseBar(total=self.epochs, desc=self.name, unit="epoch")
+        self.bar_ = PhaseBar(
+            self.verbose, total=self.epochs, desc=self.name, unit="epoch"
+        )
 
     def on_epoch_end(self, net, **kwargs):
         """Advance it by one epoch."""
-        self.bar_.show(net.history[-1, "train_loss"])
+        self.bar_.show(self._last_row(net))
         self.bar_.update(len(net.history) - self.bar_.n)
 
     def on_train_end(self, net, **kwargs):
         """Say why the phase ended, and close it."""
-        self.bar_.show(net.history[-1, "train_loss"], net.stop_reason_)
+        self.bar_.show(self._last_row(net), net.stop_reason_)
         self.bar_.close()
+
+    def _last_row(self, net):
+        return history_rows(net.history[-1:], self.name)[0]
 
 
 class RefreshTarget(Callback):

@@ -127,6 +127,8 @@ class Run:
         self.y = y
         self.random_state = random_state
         self.callbacks = callbacks
+        if verbose and distributed.process_rank():
+            verbose = 0  # one process speaks for all
         self.verbose = verbose
         self.history = []
         self.n_iter = 0
@@ -183,7 +185,7 @@ class Run:
         index = order.sort().values
         if n > n_rows or type(rows) is not Rows:
             rows = Rows(rows[index].cpu().numpy(), rows.device)
-        part = Run(self.net, rows, None, self.random_state)
+        part = Run(self.net, rows, None, self.random_state, verbose=self.verbose)
         return part, index.to(rows.device)
 
     def moved_copies(self) -> Any:
@@ -210,8 +212,8 @@ class Run:
             return
         net = self.net
         callbacks = list(self.callbacks)
-        if self.verbose and distributed.process_rank() == 0:
-            callbacks.append(Progress(phase.name, phase.epochs))
+        if self.verbose:
+            callbacks.append(Progress(phase.name, phase.epochs, self.verbose))
         saved = None if self.checkpoint is None else self.checkpoint.next_phase(self)
         rows = self.rows if phase.rows is None else phase.rows
         net.train_phase(rows, phase, callbacks, saved)

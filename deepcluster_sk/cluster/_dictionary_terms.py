@@ -140,7 +140,7 @@ class SubspaceTerm(ClusteringTerm):
     affinity_mass : float
         Share of each row of C that the graph keeps.
     verbose : int
-        Above 0, show a progress bar.
+        Above 0, show a progress bar of each self-expression.
     """
 
     def __init__(

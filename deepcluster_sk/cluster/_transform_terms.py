@@ -57,7 +57,10 @@ class ExpressionTerm:
         self.gamma = settings.subspace_weight
         if settings.penalty == "neighbors" and len(X) > 1:
             found = nearest_neighbors(
-                torch.as_tensor(X), settings.n_neighbors, "euclidean"
+                torch.as_tensor(X),
+                settings.n_neighbors,
+                "euclidean",
+                verbose=settings._verbosity(),
             )[1]
             self.neighbors = found = found.numpy() if namespace(X) is np else found
             size = float(((Z[found] - Z[:, None]) ** 2).sum(-1).mean())

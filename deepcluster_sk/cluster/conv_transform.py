@@ -176,7 +176,8 @@ class ConvTransformClustering(BaseDeepClusterer):
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
         saved is removed at the end.
     verbose : int, default=0
-        Above 0, show a progress bar.
+        1 shows a progress bar of each phase, with its epoch, loss and the time left;
+        2 the terms of the loss, too.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the seeds of k-means.
         Pass an int for the same result at every call.

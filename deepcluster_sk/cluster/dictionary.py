@@ -144,7 +144,8 @@ class DeepDictionaryClustering(ReconstructionMixin, BaseSolverClusterer):
         no float64 and must be named: losses then agree with those of the CPU to some
         five digits, a self-expression to two. Predictions are made on the CPU.
     verbose : int, default=0
-        Above 0, show a progress bar.
+        1 shows a progress bar of each phase, with its epoch, loss and the time left;
+        2 the terms of the loss, too.
     random_state : int, RandomState instance or None, default=None
         Determines the atoms and the clusters to start from. Pass an int for the
         same result at every call.

@@ -177,7 +177,8 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
         saved is removed at the end.
     verbose : int, default=0
-        Above 0, show a progress bar.
+        1 shows a progress bar of each phase, with its epoch, loss and the time left;
+        2 the terms of the loss, too.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, the order of batches and the k-means start. Pass
         an int for the same result at every call.
@@ -394,9 +395,11 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
             given_anchors(self.anchors, X.shape[0], name)
         return X
 
-    def _edges(self, x, local=False, copies=None):
+    def _edges(self, x, local=False, copies=None, verbose=0):
         """Anchors of some rows, as an edge list."""
-        distance, index = nearest_neighbors(x, self.n_neighbors, self.metric, copies)
+        distance, index = nearest_neighbors(
+            x, self.n_neighbors, self.metric, copies, verbose
+        )
         return anchor_edges(distance, index, self.anchor_fraction, local)
 
     def _anchors(self, run):
@@ -405,7 +408,7 @@ class DiscriminativeClustering(ReconstructionMixin, BaseDeepClusterer):
         if isinstance(self.anchors, str):
             if self.anchors == "batch":
                 return None
-            return self._edges(x, local=True, copies=run.moved_copies())
+            return self._edges(x, True, run.moved_copies(), run.verbose)
         pairs = given_anchors(self.anchors, len(x), type(self).__name__)
         return edges_of_pairs(pairs, len(x)).to(x.device)
 

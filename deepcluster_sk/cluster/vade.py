@@ -191,7 +191,8 @@ class VaDE(SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer):
         same call then ends as an uninterrupted one, on the CPU bit for bit. What was
         saved is removed at the end.
     verbose : int, default=0
-        Above 0, show a progress bar.
+        1 shows a progress bar of each phase, with its epoch, loss and the time left;
+        2 the terms of the loss, too.
     warm_start : bool, default=False
         Whether a second ``fit`` goes on from the one before: with the fitted network
         and clusters, if any, without pretraining, in up to ``max_epochs`` more epochs

@@ -39,6 +39,7 @@ from deepcluster_sk.solvers._partitions import (
     order_of_clusters,
     renumbered,
 )
+from deepcluster_sk.solvers._progress import part_bar
 from deepcluster_sk.solvers._warnings import ignored_warnings
 
 # Passes over the edges of the graph: of an embedding, and of one that goes on.
@@ -129,6 +130,7 @@ def neighbor_pretraining(run, epochs, n_neighbors, latent_dim, n_clusters=None):
         n_clusters,
         run.random_state,
         run.moved_copies(),
+        run.verbose,
     )
     code = NeighborCode(torch.from_numpy(target).to(rows.X.device), labels)
     loss = CombinedCriterion(
@@ -181,7 +183,7 @@ def neighbor_label_pretraining(run, n_neighbors, n_clusters):
     sample = run.sample(START_ROWS)[0]
     rows, copies = sample.rows, sample.moved_copies()
     _, labels = embed_neighbors(
-        rows.X, n_neighbors, 1, n_clusters, run.random_state, copies
+        rows.X, n_neighbors, 1, n_clusters, run.random_state, copies, run.verbose
     )
     labels = torch.from_numpy(labels.astype("int64")).to(rows.X.device)
     most = -(-MOST_STEPS // run.net.n_batches(len(rows)))
@@ -189,7 +191,9 @@ def neighbor_label_pretraining(run, n_neighbors, n_clusters):
     yield Phase("neighbors", LabelTarget(labels), most, callbacks=[stop], rows=rows)
 
 
-def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies=None):
+def embed_neighbors(
+    X, n_neighbors, latent_dim, n_clusters, random_state, copies=None, verbose=0
+):
     """The code that neighbours ask for, and the clusters that they show.
 
     Parameters
@@ -207,6 +211,8 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
     copies : iterable of Tensors of shape (n, d), or None, default=None
         Moved copies of the rows: two rows are neighbours where one is near to a copy
         of the other.
+    verbose : int, default=0
+        Above 0, show a progress bar.
 
     Returns
     -------
@@ -228,13 +234,20 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
     W, S = neighbor_graphs(X, n_neighbors, copies)
     width = max(latent_dim, max(WIDTHS))
     start = spectral_coordinates(S, width, random_state)
+    widths = [latent_dim] if n_clusters is None else WIDTHS
+    total = len(widths) * EMBEDDING_EPOCHS
+    if n_clusters is not None:
+        total += TARGET_EPOCHS
+    bar = part_bar(verbose, "embedding of neighbours", total=total, unit="epoch")
+    embeddings = [
+        free_embedding(S, start[:, :h], EMBEDDING_EPOCHS, random_state, bar.update)
+        for h in widths
+    ]
     if n_clusters is None:
-        code = free_embedding(S, start[:, :latent_dim], EMBEDDING_EPOCHS, random_state)
+        bar.close()
+        (code,) = embeddings
         code -= code.mean(0)
         return code / max(np.square(code).sum(1).mean() ** 0.5, 1e-6), None
-    embeddings = [
-        free_embedding(S, start[:, :h], EMBEDDING_EPOCHS, random_state) for h in WIDTHS
-    ]
     labels, embedding = _best_clusters(
         X, W, embeddings, n_clusters, n_neighbors, random_state
     )
@@ -246,7 +259,8 @@ def embed_neighbors(X, n_neighbors, latent_dim, n_clusters, random_state, copies
     wide = np.zeros((n, latent_dim))
     shared = min(latent_dim, embedding.shape[1])
     wide[:, :shared] = embedding[:, :shared]
-    code = free_embedding(S, wide, TARGET_EPOCHS, random_state)
+    code = free_embedding(S, wide, TARGET_EPOCHS, random_state, bar.update)
+    bar.close()
     return _moved_apart(code, labels, n_clusters), labels
 
 
@@ -257,11 +271,11 @@ def neighbor_graphs(X, n_neighbors, copies=None):
     return W, shared_neighbor_graph(W)
 
 
-def free_embedding(S, start, n_epochs, random_state):
+def free_embedding(S, start, n_epochs, random_state, advance=None):
     seed = random_state.randint(np.iinfo(np.int32).max)
     # Equal coordinates have no direction in which to part.
     start = start + random_state.normal(size=start.shape) * 0.01
-    return neighbor_embedding(S, start, n_epochs, seed)
+    return neighbor_embedding(S, start, n_epochs, seed, advance)
 
 
 def _best_clusters(X, W, embeddings, n_clusters, n_neighbors, random_state):

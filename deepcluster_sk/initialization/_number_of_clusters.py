@@ -10,6 +10,7 @@ from deepcluster_sk.initialization._neighbors import (
 )
 from deepcluster_sk.solvers._dip import join_by_dip
 from deepcluster_sk.solvers._neighbor_embedding import spectral_coordinates
+from deepcluster_sk.solvers._progress import part_bar
 
 # A count may be wrong where an embedding tears a cluster, which chance does: the median
 # of so many. Embeddings of more dimensions than clusters have fold them.
@@ -23,7 +24,7 @@ PIECE_ROWS = 5
 CRITICAL_DIP = 1.05
 
 
-def count_clusters(X, n_neighbors, max_clusters, random_state):
+def count_clusters(X, n_neighbors, max_clusters, random_state, verbose=0):
     """How many clusters an embedding of the neighbours shows.
 
     The embedding is cut into pieces by k-means, and pieces are joined between which
@@ -39,6 +40,8 @@ def count_clusters(X, n_neighbors, max_clusters, random_state):
         Number of pieces; a fifth of the rows if there are fewer.
     random_state : RandomState
         Source of every choice.
+    verbose : int, default=0
+        Above 0, show a progress bar.
 
     Returns
     -------
@@ -51,10 +54,13 @@ def count_clusters(X, n_neighbors, max_clusters, random_state):
         return 1
     S = neighbor_graphs(X.cpu().double().numpy(), min(n_neighbors, n - 1))[1]
     start = spectral_coordinates(S, WIDTH, random_state)
-    counts = []
+    counts, total = [], N_EMBEDDINGS * EMBEDDING_EPOCHS
+    bar = part_bar(verbose, "number of clusters", total=total, unit="epoch")
     for _ in range(N_EMBEDDINGS):
-        Z = free_embedding(S, start, EMBEDDING_EPOCHS, random_state).astype(np.float64)
+        Z = free_embedding(S, start, EMBEDDING_EPOCHS, random_state, bar.update)
+        Z = Z.astype(np.float64)
         kmeans = KMeans(n_pieces, n_init=3, random_state=random_state)
         joined = join_by_dip(Z, kmeans.fit_predict(Z), CRITICAL_DIP)
         counts.append(joined.max() + 1)
+    bar.close()
     return int(np.median(counts))

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
 from deepcluster_sk._estimator._decorators import available_if, fit_context
+from deepcluster_sk._estimator._documentation import DocumentationLinkMixin
 from deepcluster_sk.exceptions import warn
 from deepcluster_sk.model_selection._criteria import CRITERIA
 from deepcluster_sk.model_selection._trials import (
@@ -47,7 +48,9 @@ def _has_transform(search):
     return hasattr(getattr(search, "best_estimator_", search.estimator), "transform")
 
 
-class NumberOfClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
+class NumberOfClustersSearch(
+    DocumentationLinkMixin, MetaEstimatorMixin, ClusterMixin, BaseEstimator
+):
     """Search for the number of clusters, without labels.
 
     Each number is tried on halves of the data, and judged on rows that the fits did

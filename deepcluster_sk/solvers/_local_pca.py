@@ -335,7 +335,7 @@ def local_pca(
         Largest number of sweeps.
     random_state : RandomState
     verbose : int, default=0
-        Above 0, show a progress bar.
+        Above 0, show a progress bar; above 1, with the terms of the loss.
 
     Returns
     -------
@@ -357,7 +357,7 @@ def local_pca(
     noise, determinant = 1.0, np.zeros(n_clusters)
     variances, total = np.zeros((n_clusters, h)), np.zeros(n_clusters)
     history = []
-    bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
+    bar = PhaseBar(verbose, total=max_iter, desc="sweep")
     rows = indices(n, X)
     cost = (X**2).sum(1)
     tie = 1e-12 * cost.mean()
@@ -398,12 +398,12 @@ def local_pca(
             terms["log_determinant"] = float(like(determinant, X)[labels].mean())
         history.append({"loss": sum(terms.values()), **terms, "n_changed": n_changed})
         bar.update()
-        bar.show(history[-1]["loss"])
+        bar.show(history[-1])
         if n_changed == 0:
             break
     criterion = history[-1]["loss"]
     reason = "max_epochs" if n_changed else "unchanged"
-    bar.show(criterion, reason)
+    bar.show(history[-1], reason)
     bar.close()
     if find:
         criterion += information_penalty(n, d, n_clusters, n_components)

@@ -85,7 +85,7 @@ def _eigenvectors(S, n_components, random_state):
     return vectors
 
 
-def neighbor_embedding(S, start, n_epochs, seed):
+def neighbor_embedding(S, start, n_epochs, seed, advance=None):
     """Move rows until neighbours are together and others apart, as UMAP does.
 
     Descends the sampled gradient of :func:`deepcluster_sk.losses.neighbor_loss`. In an
@@ -103,6 +103,8 @@ def neighbor_embedding(S, start, n_epochs, seed):
         Number of passes; the rate falls from 1 to 0 linearly.
     seed : int
         Of the edges and rows that are drawn.
+    advance : callable or None, default=None
+        Called after each pass.
 
     Returns
     -------
@@ -132,4 +134,6 @@ def neighbor_embedding(S, start, n_epochs, seed):
             move[m:] += pull
             step = torch.zeros_like(y).index_add_(0, ends, move)
             y += (1 - epoch / n_epochs) * step.clamp_(-LARGEST_STEP, LARGEST_STEP)
+            if advance is not None:
+                advance()
     return y.numpy()

@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from deepcluster_sk._threads import threads_for
+from deepcluster_sk.solvers._progress import part_bar
 
 # Rows of a distance matrix held at once.
 BLOCK_ROWS = 1024
@@ -22,7 +23,7 @@ N_DIRECTIONS = 50
 MIN_WEIGHT = 1e-3
 
 
-def nearest_neighbors(x, n_neighbors, metric, copies=None):
+def nearest_neighbors(x, n_neighbors, metric, copies=None, verbose=0):
     """Nearest neighbours of each row among the others, by blocks of rows.
 
     Parameters
@@ -35,6 +36,8 @@ def nearest_neighbors(x, n_neighbors, metric, copies=None):
         What near means.
     copies : iterable of Tensors of shape (n, d), or None, default=None
         Moved copies of the rows, see :func:`nearest_moved_neighbors`.
+    verbose : int, default=0
+        Above 0, show a progress bar over the rows.
 
     Returns
     -------
@@ -51,21 +54,29 @@ def nearest_neighbors(x, n_neighbors, metric, copies=None):
         if cosine:
             copies = (nn.functional.normalize(moved) for moved in copies)
         copies = (moved.cpu().numpy() for moved in copies)
-        distance, index = nearest_moved_neighbors(x.cpu().numpy(), copies, n_neighbors)
+        distance, index = nearest_moved_neighbors(
+            x.cpu().numpy(), copies, n_neighbors, verbose
+        )
         squared = torch.from_numpy(distance).float().square() / (2 if cosine else 1)
         return squared.to(x.device), torch.from_numpy(index).to(x.device)
     norms = x.square().sum(1)
     found = []
-    for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
-        distance = norms[rows, None] + norms - 2 * x[rows] @ x.T
-        distance.scatter_(1, rows[:, None], torch.inf)
-        found.append(distance.topk(n_neighbors, largest=False))
+    with _bar_of_rows(len(x), verbose) as bar:
+        for rows in torch.arange(len(x), device=x.device).split(BLOCK_ROWS):
+            distance = norms[rows, None] + norms - 2 * x[rows] @ x.T
+            distance.scatter_(1, rows[:, None], torch.inf)
+            found.append(distance.topk(n_neighbors, largest=False))
+            bar.update(len(rows))
     distance = torch.cat([block.values for block in found]).clamp(min=0)
     index = torch.cat([block.indices for block in found])
     return distance / (2 if cosine else 1), index
 
 
-def nearest_moved_neighbors(X, copies, n_neighbors):
+def _bar_of_rows(n, verbose):
+    return part_bar(verbose, "neighbours of rows", total=n, unit="row")
+
+
+def nearest_moved_neighbors(X, copies, n_neighbors, verbose=0):
     """Nearest neighbours of each row, where rows may be moved to meet one another.
 
     The distance of two rows is the smallest between one as it is and the other as it
@@ -79,6 +90,8 @@ def nearest_moved_neighbors(X, copies, n_neighbors):
         Each holds a moved copy of every row.
     n_neighbors : int
         Number m of neighbours of each row; below n.
+    verbose : int, default=0
+        Above 0, show a progress bar over the rows.
 
     Returns
     -------
@@ -95,7 +108,8 @@ def nearest_moved_neighbors(X, copies, n_neighbors):
     norms = rows.square().sum(1)
     moved_norms = [Z.square().sum(1) for Z in moved]
     distance, index = [], []
-    with threads_for(min(BLOCK_ROWS, n) * rows.numel()):
+    threads = threads_for(min(BLOCK_ROWS, n) * rows.numel())
+    with threads, _bar_of_rows(n, verbose) as bar:
         for block in torch.arange(n).split(BLOCK_ROWS):
             best = norms - 2 * rows[block] @ rows.T + norms[block, None]
             for Z, squared in zip(moved, moved_norms, strict=True):
@@ -110,6 +124,7 @@ def nearest_moved_neighbors(X, copies, n_neighbors):
             found = best.topk(n_neighbors, largest=False)
             distance.append(found.values.clamp_(min=0).sqrt_())
             index.append(found.indices)
+            bar.update(len(block))
     return torch.cat(distance).double().numpy(), torch.cat(index).numpy()
 
 

@@ -63,7 +63,7 @@ def pca_mixture(
         Largest number of sweeps.
     random_state : RandomState
     verbose : int, default=0
-        Above 0, show a progress bar.
+        Above 0, show a progress bar; above 1, with the terms of the loss.
     tol : float, default=0.0
         Sweeps stop when the log-likelihood of a row rises by less. 0 never stops.
 
@@ -92,7 +92,7 @@ def pca_mixture(
     )
     floor = least_noise(X)
     history, reason = [], "max_epochs"
-    bar = PhaseBar(total=max_iter, desc="sweep", disable=not verbose)
+    bar = PhaseBar(verbose, total=max_iter, desc="sweep")
     for _ in range(max_iter):
         sizes = on_host(S.sum(0))
         shares = sizes / n
@@ -132,13 +132,13 @@ def pca_mixture(
         row = {"loss": loss, **terms, "n_changed": n_changed}
         history.append(row)
         bar.update()
-        bar.show(row["loss"])
+        bar.show(row)
         rise = (history[-2]["loss"] - row["loss"]) / 2 if len(history) > 1 else np.inf
         if tol > 0 and rise < tol:
             reason = "tol"
             break
     criterion = row["loss"]
-    bar.show(criterion, reason)
+    bar.show(row, reason)
     bar.close()
     if code_penalty == "auto":
         weights = (n_clusters - 1) * np.log(n) / n

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from tqdm.auto import tqdm
 
 from deepcluster_sk.exceptions import warn
 
 from ._arrays import indices, like, namespace, positive_part, resolution
+from ._progress import part_bar
 from ._sparse_expression import sparse_rows
 from ._validation import check_matrix, check_scalar
 
@@ -202,11 +202,8 @@ def _nuclear(Z, alpha, tol, max_iter=5000, verbose=0):
     Y = xp.zeros_like(K)  # ρ times the scaled dual; in λ ∂||J||_* after a J step
     identity = like(np.eye(n), Z)
     P = None
-    iterations = tqdm(
-        range(max_iter),
-        "self-expression by iterations",
-        disable=not verbose,
-        leave=None,
+    iterations = part_bar(
+        verbose, "self-expression by iterations", iterable=range(max_iter)
     )
     for iteration in iterations:
         if P is None:

@@ -15,7 +15,6 @@ method ends after finitely many exact solves of the size of the support.
 import numpy as np
 import torch
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from ._arrays import (
     copy_of,
@@ -24,6 +23,7 @@ from ._arrays import (
     namespace,
     zeros,
 )
+from ._progress import part_bar
 from ._sparse_matrix import SparseMatrix
 
 _CANDIDATES = 32  # refill of the working set a round; 64 and 128 were no faster
@@ -64,14 +64,7 @@ def sparse_rows(Z, l1, ridge, tol, verbose=0):
     size = int(budget / 8 / max(n, 2 * width * h))
     size = min(max(size, 16), most)
     blocks, unsolved = [], 0
-    # Within another bar it disappears when it is full.
-    with tqdm(
-        total=n,
-        desc="self-expression of rows",
-        unit="row",
-        disable=not verbose,
-        leave=None,
-    ) as bar:
+    with part_bar(verbose, "self-expression of rows", total=n, unit="row") as bar:
         for start in range(0, n, size):
             own = indices(n, Z)[start : start + size]
             block, left = _solve_block(Z, own, l1, ridge, slack, width, peak)
