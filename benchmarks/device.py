@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 import deepcluster_sk
 from benchmarks._harness import Benchmark, Job
 from benchmarks._tables import markdown_table
-from deepcluster_sk._estimator._device import resolve_device
+from deepcluster_sk._training._data import resolve_device
 from deepcluster_sk.exceptions import ClusterCollapseWarning
 
 METHODS = ("DEC", "IDEC", "DCN", "PCX", "DDC", "DiscriminativeClustering")

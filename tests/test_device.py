@@ -25,9 +25,9 @@ from deepcluster_sk import (
     load,
 )
 from deepcluster_sk._estimator import _mixins
-from deepcluster_sk._estimator._device import resolve_device, solver_device
 from deepcluster_sk._estimator._solver_base import BaseSolverClusterer
 from deepcluster_sk._training import _checkpoint
+from deepcluster_sk._training._data import resolve_device, solver_device
 from deepcluster_sk._training._net import ClusterNet
 from deepcluster_sk.augmentation import RandomAffine
 from deepcluster_sk.initialization import (

@@ -6,10 +6,9 @@ from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 
 from deepcluster_sk import IDEC, Autoencoder, load
-from deepcluster_sk._estimator._device import resolve_device
 from deepcluster_sk._estimator._network_base import add_noise
 from deepcluster_sk._training._callbacks import StopOnPlateau
-from deepcluster_sk._training._data import Batches, Rows
+from deepcluster_sk._training._data import Batches, Rows, resolve_device
 from deepcluster_sk._training._net import INFERENCE_ROWS
 from deepcluster_sk.modules import MLPAutoencoder
 

@@ -16,7 +16,6 @@ from deepcluster_sk._estimator._base import (
     EstimatorTemplate,
     index_of_smallest,
 )
-from deepcluster_sk._estimator._device import resolve_device, resolve_precision
 from deepcluster_sk._estimator._validation import (
     check_callbacks,
     check_image_shape,
@@ -26,7 +25,7 @@ from deepcluster_sk._estimator._validation import (
     check_warm_start,
 )
 from deepcluster_sk._threads import multiplications, threads_for
-from deepcluster_sk._training._data import rows_of
+from deepcluster_sk._training._data import resolve_device, resolve_precision, rows_of
 from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder

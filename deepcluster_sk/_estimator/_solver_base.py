@@ -10,8 +10,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from deepcluster_sk._estimator._base import ClustererTemplate
-from deepcluster_sk._estimator._device import solver_device
 from deepcluster_sk._threads import threads_for
+from deepcluster_sk._training._data import solver_device
 from deepcluster_sk._training._net import INFERENCE_ROWS
 from deepcluster_sk.solvers._arrays import on_device
 from deepcluster_sk.solvers._progress import PhaseBar
