@@ -52,9 +52,9 @@ STEEP = 1.15
 REPORT = """\
 Processor seconds of a fit of one epoch a phase, on one thread, with all that is done
 once. In brackets: growth of the resident memory in MiB, the mapped file included.
-exponent: slope of the logarithm of the seconds against that of the size, over the last
-three sizes; it is below 1 where what is done once, or for a sample of the rows, takes
-most of the time.
+exponent: slope of the logarithm of the seconds against that of the size, between the
+two largest; it is below 1 where what is done once, or for a sample of the rows, takes
+most of the time, and bold where time grows faster than n log n.
 
 ## Rows
 
@@ -210,10 +210,10 @@ def growth_table(records, varied):
 
 
 def exponent(found):
-    """Of the last three sizes, marked where it is above that of n log n."""
+    """Between the two largest sizes, marked where it is above that of n log n."""
     if len(found["sizes"]) < 2:
         return ""
-    value = slope(found["sizes"][-3:], found["cpu_seconds"][-3:])
+    value = slope(found["sizes"][-2:], found["cpu_seconds"][-2:])
     return f"**{value:.2f}**" if value > STEEP else f"{value:.2f}"
 
 
