@@ -132,9 +132,11 @@ def test_restarts_look_at_some_of_many_rows(monkeypatch):
     X, y = elongated(length=0.4)
     monkeypatch.setattr(_centers, "START_ROWS", 60)
     seen = []
-    fit = _centers.KMeans.fit
+    fit = _centers.KMeans.fit_predict
     monkeypatch.setattr(
-        _centers.KMeans, "fit", lambda self, X: seen.append(len(X)) or fit(self, X)
+        _centers.KMeans,
+        "fit_predict",
+        lambda self, X: seen.append(len(X)) or fit(self, X),
     )
     code = torch.from_numpy(X)
     centers, labels = kmeans_start(code, 3, np.random.RandomState(0))

@@ -274,7 +274,8 @@ def kmeans_start(
     if len(rows) > START_ROWS:
         some = rows[np.sort(random_state.permutation(len(rows))[:START_ROWS])]
     with ignored_warnings(ConvergenceWarning), threads_for(work):
-        kmeans.fit(some)
-        labels = kmeans.labels_ if some is rows else kmeans.predict(rows)
+        labels = kmeans.fit_predict(some)
+        if some is not rows:
+            labels = kmeans.predict(rows)
     centers, labels = numbered(kmeans.cluster_centers_, labels)
     return centers.astype(np.float32), labels.astype(np.int64)
