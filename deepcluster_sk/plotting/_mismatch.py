@@ -215,7 +215,8 @@ class ObjectiveMismatchDisplay:
         --------
         >>> from deepcluster_sk import IDEC
         >>> from deepcluster_sk.plotting import ObjectiveMismatchDisplay
-        >>> model = IDEC(2, hidden_layer_sizes=(4,), latent_dim=1, max_epochs=4, tol=0)
+        >>> small = {"hidden_layer_sizes": (4,), "latent_dim": 1, "max_epochs": 4}
+        >>> model = IDEC(2, **small, tol=0, random_state=0)
         >>> model = model.fit([[0.0], [1.0], [8.0], [9.0]])
         >>> display = ObjectiveMismatchDisplay.from_estimator(
         ...     model, performance=[0.5, 0.6, 0.7, 0.8], degree=1
