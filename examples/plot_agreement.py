@@ -34,15 +34,15 @@ for estimator in estimators.values():
     estimator.fit(X)
 
 # %%
-# Names are ordered so that those that agree stand together. On the right, rows are the
-# darker the less the methods agree about the company they keep.
+# Names are ordered so that those that agree stand together. On the right, a row is the
+# darker the less the methods agree which other rows are in its cluster.
 
 display = AgreementDisplay.from_estimators(estimators, X)
 plt.show()
 
 # %%
-# The rows to look at first: on average less than half of the company of each of them is
-# the same in two clusterings.
+# The rows to look at first: of the rows that two clusterings put together with one of
+# them, on average less than half are the same.
 
 print(
     len(display.disputed_), "of", len(X), "rows are disputed:", display.disputed_[:10]
