@@ -434,38 +434,32 @@ def report(records, options):
 
 
 def draw(records, path):
-    """Accuracy against auxiliary loss, a panel a data set, a colour a method."""
+    """Accuracy against auxiliary loss: a row of panels as published, a row of ours."""
     sets = group(records, "data")
     if not sets:
         return
-    colors = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59")
-    colors += ("#e76300", "#b9ac70", "#717581", "#92dadd")
     figure, axes = plt.subplots(
-        1,
+        2,
         len(sets),
-        figsize=(3.8 * len(sets), 4.2),
+        figsize=(5.5 * len(sets), 6),
         squeeze=False,
         sharey=True,
         layout="constrained",
     )
-    for ax, ((data,), members) in zip(axes[0], sets.items(), strict=True):
-        runs_of = group(members, "method")
-        for color, ((method,), runs) in zip(colors, runs_of.items(), strict=False):
-            curve = runs[0]["result"]["curve"]
-            loss = np.array(curve["auxiliary"], dtype=float)
-            span = np.nanmax(loss) - np.nanmin(loss)
-            ax.scatter(
-                (loss - np.nanmin(loss)) / (span or 1),
-                curve["acc"],
-                s=14,
-                color=color,
-                label=method,
-            )
-        ax.set_title(data)
-        ax.set_xlabel("auxiliary loss (0 lowest, 1 highest)")
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
-        ax.legend(ncols=2, frameon=False, fontsize="small", **place)
-    axes[0, 0].set_ylabel("accuracy")
+    for column, ((data,), members) in zip(axes.T, sets.items(), strict=True):
+        for ax, kind in zip(column, (PUBLISHED, OURS), strict=True):
+            shown = [r for r in members if r["method"].endswith(kind)]
+            for i, ((method,), runs) in enumerate(group(shown, "method").items()):
+                curve = runs[0]["result"]["curve"]
+                loss = np.array(curve["auxiliary"], dtype=float)
+                span = np.nanmax(loss) - np.nanmin(loss)
+                part = (loss - np.nanmin(loss)) / (span or 1)
+                name = method.removesuffix(kind)
+                ax.scatter(part, curve["acc"], s=14, color=f"C{i}", label=name)
+            ax.set(title=data + kind, ylabel="accuracy")
+            place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+            ax.legend(frameon=False, fontsize="small", **place)
+        column[-1].set_xlabel("auxiliary loss (0 lowest, 1 highest)")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
