@@ -9,7 +9,7 @@ from deepcluster_sk import IDEC, Autoencoder, load
 from deepcluster_sk._estimator._network_base import add_noise
 from deepcluster_sk._training._callbacks import StopOnPlateau
 from deepcluster_sk._training._data import Batches, Rows, resolve_device
-from deepcluster_sk._training._net import INFERENCE_ROWS
+from deepcluster_sk._training._net import INFERENCE_ROWS, FusedAdam
 from deepcluster_sk.modules import MLPAutoencoder
 
 
@@ -141,6 +141,53 @@ def test_plateau_stops_after_the_loss_stops_falling(X):
     assert not any(flat(losses[:n]) for n in range(20, len(losses)))
     assert small(max_epochs=30, lr=1e-9, tol=0).fit(X).n_iter_ == 30
     assert StopOnPlateau(0.1).get_params() == {"tol": 0.1, "patience": 10}
+
+
+def steps_of(make, n_steps=20, saved_at=None):
+    """Weights after steps in which rates fall and some parameters get no gradient."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(5, 7), torch.nn.Linear(7, 2)]
+    parameters = [p for layer in layers for p in layer.parameters()]
+    optimizer, x = make(parameters), torch.randn(20, 5)
+    for step in range(n_steps):
+        if step == saved_at:
+            state = optimizer.state_dict()
+            optimizer = make(parameters)
+            optimizer.load_state_dict(state)
+        optimizer.zero_grad()
+        code = layers[0](x)
+        # At first, and now and then, the second layer has nothing to learn.
+        (layers[1](code.relu()) if step % 3 else code).square().mean().backward()
+        optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+        optimizer.step()
+    return torch.cat([p.detach().flatten() for p in parameters])
+
+
+@pytest.mark.parametrize("saved_at", [None, 10])
+def test_fused_adam_makes_the_steps_of_torch(saved_at):
+    def torch_adam(parameters):
+        return torch.optim.Adam(parameters, lr=0.1, fused=True)
+
+    def own(parameters):
+        return FusedAdam(parameters, lr=0.1)
+
+    assert torch.equal(steps_of(own, saved_at=saved_at), steps_of(torch_adam))
+
+
+def test_fused_adam_calls_what_was_registered():
+    parameter, called = torch.nn.Parameter(torch.ones(2)), []
+    optimizer = FusedAdam([parameter], lr=0.1)
+    optimizer.register_step_post_hook(lambda *_: called.append("hook"))
+    for _ in range(2):
+        parameter.grad = torch.ones(2)
+        optimizer.step()
+    assert called == ["hook"] * 2
+    assert optimizer.step(lambda: called.append("closure") or 3.0) == 3.0
+    assert called == ["hook"] * 2 + ["closure", "hook"]
+    optimizer.zero_grad(set_to_none=False)
+    assert parameter.grad.tolist() == [0, 0]
+    optimizer.zero_grad()
+    assert parameter.grad is None
 
 
 def test_optimizer_of_the_users_own(X):

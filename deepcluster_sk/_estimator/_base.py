@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections import Counter
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -25,7 +26,6 @@ from deepcluster_sk._estimator._saving import write_estimator
 from deepcluster_sk._estimator._validation import check_data, check_same_call
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training import _distributed as distributed
-from deepcluster_sk._training._history import count_epochs
 from deepcluster_sk.exceptions import ClusterCollapseWarning, ConvergenceError, warn
 from deepcluster_sk.solvers._partitions import order_of_clusters, renumbered
 
@@ -286,7 +286,7 @@ class EstimatorTemplate(
         """Make fitted attributes of the best run."""
         self.history_ = run.history
         self.n_iter_ = run.n_iter
-        self.n_epochs_ = count_epochs(run.history)
+        self.n_epochs_ = dict(Counter(row["phase"] for row in run.history))
         self.stop_reason_ = run.stop_reason
         self.objective_ = run.objective
         self._n_features_out = self.latent_dim

@@ -26,7 +26,7 @@ from deepcluster_sk._estimator._validation import (
 )
 from deepcluster_sk._threads import multiplications, threads_for
 from deepcluster_sk._training._data import resolve_device, resolve_precision, rows_of
-from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet
+from deepcluster_sk._training._net import INFERENCE_ROWS, ClusterNet, FusedAdam
 from deepcluster_sk._training._run import Run
 from deepcluster_sk.modules import ARCHITECTURES, CentroidAutoencoder
 from deepcluster_sk.modules._centroids import reorder
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = {
     # Fused: one kernel for all parameters; a third of a small network's step.
-    "adam": partial(torch.optim.Adam, fused=True),
+    "adam": FusedAdam,
     "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
 }
 

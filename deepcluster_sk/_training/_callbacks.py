@@ -7,8 +7,7 @@ import torch
 from skorch.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 
-from deepcluster_sk._training._history import history_rows
-from deepcluster_sk._training._net import StopTraining
+from deepcluster_sk._training._net import StopTraining, history_rows
 from deepcluster_sk.losses._common import BLOCK_ROWS, rows_to_reseed_from
 from deepcluster_sk.solvers._progress import PhaseBar
 

@@ -14,7 +14,7 @@ from torch import nn
 from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._callbacks import Progress
 from deepcluster_sk._training._data import Rows
-from deepcluster_sk._training._history import history_rows
+from deepcluster_sk._training._net import history_rows
 
 # Moved copies of each row, where rows are compared; rows that are moved at once: about
 # a batch, as an augmentation expects.

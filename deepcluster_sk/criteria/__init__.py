@@ -16,6 +16,7 @@ from deepcluster_sk.criteria._reconstruction import (
     RelativeReconstruction,
     SquaredError,
     drop_values,
+    kept_values,
 )
 from deepcluster_sk.criteria._self_expression import (
     SolvedSelfExpression,
@@ -39,4 +40,5 @@ __all__ = [
     "check_blocks",
     "companion_of",
     "drop_values",
+    "kept_values",
 ]

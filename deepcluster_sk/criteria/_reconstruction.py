@@ -10,6 +10,23 @@ from deepcluster_sk.criteria._base import Criterion
 from deepcluster_sk.losses import mean_squared_error
 
 
+def kept_values(x, rate, generator):
+    """Factors of dropout: zero at random, and the others so that their mean is 1.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of the shape, the type and the device that the factors shall have.
+    rate : float
+        Probability of a zero, in [0, 1).
+    generator : torch.Generator
+        Source of the choice.
+    """
+    # Half the time of bernoulli_ on a CPU, where it is a tenth of a small step.
+    kept = torch.empty_like(x).uniform_(generator=generator).lt_(1 - rate)
+    return kept.div_(1 - rate)
+
+
 def drop_values(x, rate, generator):
     """Set values to zero at random, and scale the others up: dropout with a generator.
 
@@ -21,11 +38,7 @@ def drop_values(x, rate, generator):
     generator : torch.Generator
         Source of the choice.
     """
-    if rate == 0:
-        return x
-    # Half the time of bernoulli_ on a CPU, where it is a tenth of a small step.
-    kept = torch.empty_like(x).uniform_(generator=generator).lt_(1 - rate)
-    return x * kept.div_(1 - rate)
+    return x if rate == 0 else x * kept_values(x, rate, generator)
 
 
 class Reconstruction(Criterion):

@@ -5,8 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from deepcluster_sk._training._run import Phase
-from deepcluster_sk.criteria import DenoisingStage, RelativeReconstruction, drop_values
+from deepcluster_sk.criteria import (
+    DenoisingStage,
+    RelativeReconstruction,
+    kept_values,
+)
 from deepcluster_sk.initialization._standardization import (
     standardize_data,
     whiten_code,
@@ -83,4 +89,4 @@ def masking_noise(module, rate):
 
 def _mask(origin, rate, x, generator):
     """Dropout of what differs from the origin."""
-    return origin + drop_values(x - origin, rate, generator)
+    return torch.lerp(origin, x, kept_values(x, rate, generator))
