@@ -576,6 +576,26 @@ def test_labels_default_to_the_nearest_centroid():
     )
 
 
+def test_squared_distances_have_gradients_where_they_vanish():
+    z, mu = torch.zeros(2, 3, requires_grad=True), torch.eye(2, 3, requires_grad=True)
+    with torch.no_grad():
+        z[0] = mu[0]
+    losses.squared_distances(z, mu).sum().backward()
+    differences = z[:, None] - mu
+    assert_close = torch.testing.assert_close
+    assert_close(z.grad, 2 * differences.sum(1), rtol=0, atol=0)
+    assert_close(mu.grad, -2 * differences.sum(0), rtol=0, atol=0)
+
+
+def test_squared_distances_are_those_to_where_centers_were():
+    z, mu = _double(N, D).requires_grad_(), _double(K, D, seed=1)
+    there = mu.clone()
+    loss = losses.squared_distances(z, mu).sum()
+    mu += 1  # as where a criterion moves them before the step
+    loss.backward()
+    torch.testing.assert_close(z.grad, 2 * (z[:, None] - there).sum(1))
+
+
 def test_soft_kmeans_tends_to_kmeans_and_to_the_mean_over_centroids():
     z, mu = _double(N, D), _double(K, D, seed=1)
     distance = losses.squared_distances(z, mu)

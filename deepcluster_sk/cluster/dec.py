@@ -64,7 +64,9 @@ class _SelfTraining(Criterion):
     def forward(self, output, x, index):
         # The divergence of losses.kl_divergence, in half the operations.
         divergence = functional.kl_div(
-            output.log_assignment, self.target[index], reduction="batchmean"
+            output.log_assignment,
+            self.target.index_select(0, index),
+            reduction="batchmean",
         )
         return {"clustering": self.weight * divergence}
 

@@ -22,7 +22,8 @@ def squared_distances(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     distances : torch.Tensor of shape (n, k)
-        Made of differences, not of inner products: exact where they vanish.
+        Made of differences, not of inner products: exact where they vanish. They have
+        no second derivatives.
 
     Examples
     --------
@@ -31,11 +32,12 @@ def squared_distances(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     >>> squared_distances(torch.tensor([[3.0, 4.0]]), torch.zeros(2, 2))
     tensor([[25., 25.]])
     """
-    if not torch.is_grad_enabled():
-        # A third of the time; but its gradient is infinite where distances vanish.
-        mode = "donot_use_mm_for_euclid_dist"
-        return torch.cdist(x, centers, compute_mode=mode).square_()
-    return (x[:, None] - centers).square().sum(2)
+    if x.requires_grad and not centers.requires_grad:
+        # A method may move them before the gradient is asked for.
+        centers = centers.clone()
+    mode = "donot_use_mm_for_euclid_dist"
+    distance = torch.cdist(x, centers, compute_mode=mode)
+    return distance.square() if distance.requires_grad else distance.square_()
 
 
 def n_pairs(n):
