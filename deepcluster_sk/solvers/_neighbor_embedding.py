@@ -114,26 +114,30 @@ def neighbor_embedding(S, start, n_epochs, seed, advance=None):
     i, j = (torch.from_numpy(c.astype(np.int64)) for c in edges.coords)
     share = torch.from_numpy(edges.data).float()
     share = share / share.max() if len(share) else share
-    y = torch.from_numpy(np.array(start, dtype=np.float32))
-    n, generator = len(y), torch.Generator().manual_seed(int(seed))
-    with threads_for(N_REPELLED * len(share) * y.shape[1]):
+    # A row for each coordinate, and one row that pushes after the other: so the loops
+    # are long, and what they work on stays in the processor's cache.
+    y = torch.from_numpy(np.array(np.transpose(start), dtype=np.float32, order="C"))
+    n, generator = y.shape[1], torch.Generator().manual_seed(int(seed))
+    with threads_for(len(share) * len(y)):
         for epoch in range(n_epochs):
-            drawn = torch.rand(len(share), generator=generator) < share
-            a, b = i[drawn], j[drawn]
-            m, ends = len(a), torch.cat([a, b])
-            own = y.index_select(0, ends)
-            others = torch.randint(n, (N_REPELLED * 2 * m,), generator=generator)
-            apart = own - y.index_select(0, others).view(N_REPELLED, 2 * m, y.shape[1])
-            squared = (apart * apart).sum(2, keepdim=True)
-            push = apart.mul_(2).div_((0.001 + squared).mul_(1 + squared))
-            move = push.clamp_(-LARGEST_STEP, LARGEST_STEP).sum(0)
-            apart = own[:m] - own[m:]
-            pull = 2 * apart / (1 + apart.square().sum(1, keepdim=True))
-            pull.clamp_(-LARGEST_STEP, LARGEST_STEP)
-            move[:m] -= pull
-            move[m:] += pull
-            step = torch.zeros_like(y).index_add_(0, ends, move)
+            chance = torch.rand(len(share), generator=generator)
+            drawn = (chance < share).nonzero().squeeze(1)
+            ends = torch.cat([i.index_select(0, drawn), j.index_select(0, drawn)])
+            own = y.index_select(1, ends)
+            m, move = len(drawn), torch.zeros_like(own)
+            others = torch.randint(n, (N_REPELLED, 2 * m), generator=generator)
+            for other in others:
+                apart = own - y.index_select(1, other)
+                squared = apart.square().sum(0)
+                factor = (0.001 + squared).mul_(squared.add_(1)).reciprocal_().mul_(2)
+                move += apart.mul_(factor).clamp_(-LARGEST_STEP, LARGEST_STEP)
+            apart = own[:, :m] - own[:, m:]
+            factor = (1 + apart.square().sum(0)).reciprocal_().mul_(2)
+            pull = apart.mul_(factor).clamp_(-LARGEST_STEP, LARGEST_STEP)
+            move[:, :m] -= pull
+            move[:, m:] += pull
+            step = torch.zeros_like(y).index_add_(1, ends, move)
             y += (1 - epoch / n_epochs) * step.clamp_(-LARGEST_STEP, LARGEST_STEP)
             if advance is not None:
                 advance()
-    return y.numpy()
+    return y.t().contiguous().numpy()
