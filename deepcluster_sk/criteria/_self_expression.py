@@ -6,6 +6,7 @@ from scipy import sparse
 from torch import nn
 
 from deepcluster_sk.criteria._base import Criterion
+from deepcluster_sk.solvers._sparse_matrix import host_matrix
 
 
 class SolvedSelfExpression(Criterion):
@@ -27,26 +28,75 @@ class SolvedSelfExpression(Criterion):
         super().__init__()
         self.weight = weight
         self._X = X  # named so that checkpoints leave it out
-        self.entries = []
+        self.set_expression(sparse.csr_array((len(X), len(X))))
 
     def set_expression(self, C):
         """Take the C that holds until the next call, sparse or not, (n, n)."""
-        C = sparse.csr_array(C)
+        C = sparse.csr_array(host_matrix(C))
         self.entries = [C.data, C.indices, C.indptr]  # plain data, for checkpoints
+        self._on_device = None
 
     def forward(self, output, x, index):
         """The term "self_expression"."""
-        n, own = len(self._X), index.cpu().numpy()
-        C = sparse.csr_array(tuple(self.entries), shape=(n, n))[own]
-        others = np.setdiff1d(C.indices, own)
         module, Z = output.module, output.module.expressed_codes(output.code)
+        if self._X.device.type == "cpu":
+            expressed = self._expressed_on_host(module, Z, index)
+        else:
+            expressed = self._expressed_on_device(module, Z, index)
+        return {"self_expression": self.weight * (Z - expressed).square().sum(1).mean()}
+
+    def _matrix(self):
+        return sparse.csr_array(tuple(self.entries), shape=(len(self._X),) * 2)
+
+    def _expressed_on_host(self, module, Z, index):
+        """C Z for the rows of a batch; what several of them need is encoded once."""
+        own = index.numpy()
+        C = self._matrix()[own]
+        others = np.setdiff1d(C.indices, own)
         coefficients = torch.from_numpy(C[:, np.r_[own, others]].toarray()).to(Z)
-        error = Z
         if len(others):
-            rows = self._X[torch.from_numpy(others).to(index.device)]
+            rows = self._X[torch.from_numpy(others)]
             Z = torch.cat([Z, module.expressed_codes(module.encode(rows))])
-        error = error - coefficients @ Z
-        return {"self_expression": self.weight * error.square().sum(1).mean()}
+        return coefficients @ Z
+
+    def _expressed_on_device(self, module, Z, index):
+        """The same, with shapes that do not depend on which rows are in the batch.
+
+        The device need not tell the host what they are: it would wait for the answer.
+        """
+        if self._on_device is None:
+            self._on_device = self._padded(len(index), Z)
+        coefficients, neighbors = self._on_device
+        if neighbors is None:
+            codes = module.expressed_codes(module.encode(self._X))
+            return coefficients[index] @ codes.index_copy(0, index, Z)
+        near = neighbors[index]  # (b, m)
+        codes = module.expressed_codes(module.encode(self._X[near.flatten()]))
+        codes = codes.view(*near.shape, -1)
+        position = torch.full((len(self._X),), -1, device=index.device)
+        position[index] = torch.arange(len(index), device=index.device)
+        position = position[near]
+        own = (position >= 0)[:, :, None]
+        codes = torch.where(own, Z[position.clamp(min=0)], codes)
+        return (coefficients[index][:, :, None] * codes).sum(1)
+
+    def _padded(self, batch, Z):
+        """C on the device: coefficients and neighbours of each row, ``(n, m)``.
+
+        All of C, and no neighbours, where encoding those of a batch took longer than
+        encoding all rows.
+        """
+        C = self._matrix()
+        sizes = np.diff(C.indptr)
+        n, m = len(sizes), max(1, sizes.max(initial=0))
+        if batch * m >= n:
+            return torch.from_numpy(C.toarray()).to(Z), None
+        row = np.repeat(np.arange(n), sizes)
+        column = np.arange(C.nnz) - np.repeat(C.indptr[:-1], sizes)
+        coefficients, neighbors = np.zeros((n, m)), np.zeros((n, m), dtype=np.int64)
+        coefficients[row, column], neighbors[row, column] = C.data, C.indices
+        coefficients = torch.from_numpy(coefficients).to(Z)
+        return coefficients, torch.from_numpy(neighbors).to(Z.device)
 
 
 class TrainedSelfExpression(Criterion):
