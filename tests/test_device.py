@@ -36,6 +36,7 @@ from deepcluster_sk.initialization import (
     _standardization,
 )
 from deepcluster_sk.solvers import _local_pca
+from deepcluster_sk.solvers._neighbor_graph import fuzzy_neighbor_graph
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::deepcluster_sk.exceptions.ClusterCollapseWarning",
@@ -104,6 +105,28 @@ def test_first_clusters_of_some_rows_are_found_on_the_device(name, monkeypatch):
     for module in (_first_clusters, _neighbors, _standardization):
         monkeypatch.setattr(module, "START_ROWS", len(X) // 2)
     compare(SMALL[name], X)
+
+
+@pytest.mark.parametrize("n_copies", [0, 3])
+def test_neighbors_are_found_on_a_device_with_float64(n_copies, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, *copies = rng.normal(size=(1 + n_copies, 60, 5))
+    copies = copies or None
+    here = fuzzy_neighbor_graph(X, 7, copies)
+    monkeypatch.setattr(kernels, "_WITHOUT_FLOAT64", set())
+    with StandInDevice() as device:
+        there = fuzzy_neighbor_graph(X, 7, copies, DEVICE)
+    assert (device.copies_in, device.copies_out) == (1 + n_copies, 2)
+    assert_allclose(there.toarray(), here.toarray(), atol=1e-7 if copies else 1e-12)
+
+
+@pytest.mark.parametrize("name", ["DEC", "PCX", "DCN"])
+def test_first_clusters_on_a_device_with_float64_are_those_of_the_cpu(
+    name, monkeypatch
+):
+    here, there, _ = fit_on_both(SMALL[name], data())
+    assert_array_equal(there.labels_, here.labels_)
+    assert there.objective_ == pytest.approx(here.objective_, rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])

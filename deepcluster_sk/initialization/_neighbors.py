@@ -228,10 +228,10 @@ def embed_neighbors(
         labels = None if n_clusters is None else np.arange(n) % n_clusters
         return code - code.mean(0), labels
     n_neighbors = min(n_neighbors, n - 1)
-    X = X.cpu().double().numpy()
     if copies is not None:
         copies = (Z.cpu().double().numpy() for Z in copies)
     W, S = neighbor_graphs(X, n_neighbors, copies)
+    X = X.cpu().double().numpy()
     width = max(latent_dim, max(WIDTHS))
     start = spectral_coordinates(S, width, random_state)
     widths = [latent_dim] if n_clusters is None else WIDTHS
@@ -265,9 +265,10 @@ def embed_neighbors(
 
 
 def neighbor_graphs(X, n_neighbors, copies=None):
-    """Graph of neighbours, and of shared ones, of rows ``(n, d)``, float64."""
-    with threads_for(len(X) * X.size):
-        W = fuzzy_neighbor_graph(X, n_neighbors, copies)
+    """Graph of neighbours, and of shared ones, of a tensor's rows ``(n, d)``."""
+    rows, device = X.cpu().double().numpy(), X.device
+    with threads_for(len(X) * X.numel()):
+        W = fuzzy_neighbor_graph(rows, n_neighbors, copies, device)
     return W, shared_neighbor_graph(W)
 
 

@@ -52,7 +52,7 @@ def count_clusters(X, n_neighbors, max_clusters, random_state, verbose=0):
     n_pieces = min(max_clusters, n // PIECE_ROWS)
     if n_pieces < 2:
         return 1
-    S = neighbor_graphs(X.cpu().double().numpy(), min(n_neighbors, n - 1))[1]
+    S = neighbor_graphs(X, min(n_neighbors, n - 1))[1]
     start = spectral_coordinates(S, WIDTH, random_state)
     counts, total = [], N_EMBEDDINGS * EMBEDDING_EPOCHS
     bar = part_bar(verbose, "number of clusters", total=total, unit="epoch")

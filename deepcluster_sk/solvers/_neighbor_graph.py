@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
+import deepcluster_sk.kernels as kernels
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk.solvers._progress import part_bar
 
@@ -55,7 +56,7 @@ def nearest_neighbors(x, n_neighbors, metric, copies=None, verbose=0):
             copies = (nn.functional.normalize(moved) for moved in copies)
         copies = (moved.cpu().numpy() for moved in copies)
         distance, index = nearest_moved_neighbors(
-            x.cpu().numpy(), copies, n_neighbors, verbose
+            x.cpu().numpy(), copies, n_neighbors, verbose, x.device
         )
         squared = torch.from_numpy(distance).float().square() / (2 if cosine else 1)
         return squared.to(x.device), torch.from_numpy(index).to(x.device)
@@ -76,7 +77,7 @@ def _bar_of_rows(n, verbose):
     return part_bar(verbose, "neighbours of rows", total=n, unit="row")
 
 
-def nearest_moved_neighbors(X, copies, n_neighbors, verbose=0):
+def nearest_moved_neighbors(X, copies, n_neighbors, verbose=0, device=None):
     """Nearest neighbours of each row, where rows may be moved to meet one another.
 
     The distance of two rows is the smallest between one as it is and the other as it
@@ -92,6 +93,8 @@ def nearest_moved_neighbors(X, copies, n_neighbors, verbose=0):
         Number m of neighbours of each row; below n.
     verbose : int, default=0
         Above 0, show a progress bar over the rows.
+    device : torch.device or None, default=None
+        Where rows are compared; None is the CPU.
 
     Returns
     -------
@@ -103,14 +106,15 @@ def nearest_moved_neighbors(X, copies, n_neighbors, verbose=0):
     n = len(X)
     project = PCA(min(N_DIRECTIONS, *X.shape), svd_solver="full").fit(X).transform
     rows, *moved = (
-        torch.from_numpy(project(Z)).float() for Z in itertools.chain([X], copies)
+        torch.from_numpy(project(Z)).float().to(device)
+        for Z in itertools.chain([X], copies)
     )
     norms = rows.square().sum(1)
     moved_norms = [Z.square().sum(1) for Z in moved]
     distance, index = [], []
     threads = threads_for(min(BLOCK_ROWS, n) * rows.numel())
     with threads, _bar_of_rows(n, verbose) as bar:
-        for block in torch.arange(n).split(BLOCK_ROWS):
+        for block in torch.arange(n, device=device).split(BLOCK_ROWS):
             best = norms - 2 * rows[block] @ rows.T + norms[block, None]
             for Z, squared in zip(moved, moved_norms, strict=True):
                 for one, its, other, theirs in (
@@ -120,12 +124,12 @@ def nearest_moved_neighbors(X, copies, n_neighbors, verbose=0):
                     product = one[block] @ other.T
                     product.mul_(-2).add_(theirs).add_(its[block, None])
                     torch.minimum(best, product, out=best)
-            best[torch.arange(len(block)), block] = torch.inf
+            best.scatter_(1, block[:, None], torch.inf)
             found = best.topk(n_neighbors, largest=False)
             distance.append(found.values.clamp_(min=0).sqrt_())
             index.append(found.indices)
             bar.update(len(block))
-    return torch.cat(distance).double().numpy(), torch.cat(index).numpy()
+    return torch.cat(distance).cpu().double().numpy(), torch.cat(index).cpu().numpy()
 
 
 def anchor_edges(distance, index, fraction, local):
@@ -259,7 +263,7 @@ def fuzzy_weights(distance):
     return np.exp(-beyond / sigma)
 
 
-def fuzzy_neighbor_graph(X, n_neighbors, copies=None):
+def fuzzy_neighbor_graph(X, n_neighbors, copies=None, device=None):
     """The graph of UMAP: weights of nearest neighbours, made symmetric.
 
     Parameters
@@ -270,6 +274,8 @@ def fuzzy_neighbor_graph(X, n_neighbors, copies=None):
         Number m of neighbours of each row, itself left out; below n.
     copies : iterable of ndarrays of shape (n, d), or None, default=None
         Moved copies of the rows, which are near to what one of them is near to.
+    device : torch.device or None, default=None
+        Where rows are compared; None is the CPU.
 
     Returns
     -------
@@ -278,16 +284,26 @@ def fuzzy_neighbor_graph(X, n_neighbors, copies=None):
     """
     n = len(X)
     if copies is not None:
-        distance, index = nearest_moved_neighbors(X, copies, n_neighbors)
+        distance, index = nearest_moved_neighbors(X, copies, n_neighbors, 0, device)
     else:
-        # In double precision: single tells no neighbours where clusters lie far apart.
-        found = NearestNeighbors(n_neighbors=n_neighbors).fit(X - X.mean(0))
-        distance, index = found.kneighbors()
+        distance, index = _exact_neighbors(X - X.mean(0), n_neighbors, device)
     rows = np.repeat(np.arange(n), n_neighbors)
     W = sparse.csr_array(
         (fuzzy_weights(distance).ravel(), (rows, index.ravel())), (n, n)
     )
     return sparse.csr_array(W + W.T - W.multiply(W.T))
+
+
+def _exact_neighbors(X, n_neighbors, device):
+    """Distances and neighbours, ``(n, m)``, on the device if that knows float64.
+
+    Single precision tells no neighbours where clusters lie far apart.
+    """
+    if device is None or device.type in {"cpu", *kernels._WITHOUT_FLOAT64}:
+        return NearestNeighbors(n_neighbors=n_neighbors).fit(X).kneighbors()
+    rows = torch.from_numpy(X).to(device)
+    squared, index = nearest_neighbors(rows, n_neighbors, "euclidean")
+    return squared.sqrt().cpu().numpy(), index.cpu().numpy()
 
 
 def shared_neighbor_graph(W):
