@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
+from sklearn.exceptions import DataConversionWarning
 from stand_in_device import DEVICE, DeviceTensor, StandInDevice
 from test_checkpoint import interrupted_fit
 
@@ -300,6 +301,55 @@ def test_an_interrupted_fit_goes_on(name, tmp_path, monkeypatch):
     assert n_interrupts >= 1
     assert_array_equal(there.labels_, here.labels_)
     assert there.objective_ == pytest.approx(here.objective_, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "SparseSubspaceClustering"])
+def test_tensors_of_the_device_are_taken_as_they_are(name):
+    X, estimator = data(), clone({**SMALL, **CLASSES}[name])
+    expected = []
+    with StandInDevice() as device:
+        there = torch.from_numpy(X).to("meta")
+        for Z in (X, there):
+            estimator.set_params(device="meta").fit(Z)
+            before = device.copies_in, device.copies_out
+            found = results(estimator, Z)
+            copies = device.copies_in - before[0], device.copies_out - before[1]
+            expected.append((found, copies))
+    (of_array, many), (of_tensor, few) = expected
+    for method, values in of_array.items():
+        assert isinstance(of_tensor[method], (np.ndarray, float)), method
+        assert_array_equal(of_tensor[method], values, err_msg=method)
+    if name in CLASSES:
+        assert few[0] < many[0]  # rows go nowhere
+
+
+def test_tensors_of_the_device_are_refused_in_the_words_for_arrays():
+    model = clone(SMALL["PCX"]).set_params(device="meta")
+    X = data().astype(np.float64)
+    with StandInDevice():
+
+        def refused(Z, error=ValueError):
+            with pytest.raises(error) as caught:
+                model.fit(Z)
+            return str(caught.value)
+
+        def there(Z):
+            return torch.from_numpy(np.array(Z)).to("meta")
+
+        for wrong in (np.where(X > 8, np.nan, X), 1e300 * X, X[0], X[:0], X[:, :0]):
+            assert refused(there(wrong)) == refused(wrong)
+        assert "Complex data" in refused(there(X + 1j))
+        with pytest.warns(DataConversionWarning, match="which has 7 digits"):
+            model.fit(there(X + 1e12))
+        model.fit(there(X))
+        with pytest.raises(ValueError, match="expecting 4 features"):
+            model.predict(there(X[:, :3]))
+        codes = torch.from_numpy(model.transform(X)).to("meta")
+        assert_array_equal(
+            model.inverse_transform(codes), model.inverse_transform(codes.cpu())
+        )
+    gradients = torch.from_numpy(data()).requires_grad_()
+    assert clone(model).set_params(device="cpu").fit(gradients).n_features_in_ == 4
 
 
 def test_an_unknown_device_is_refused():

@@ -133,6 +133,8 @@ class EstimatorTemplate(
     _out_of_core: ClassVar[bool] = False
     # Whether a sparse matrix is taken.
     _accepts_sparse: ClassVar[bool] = False
+    # Whether a tensor of another device than the CPU stays where it is.
+    _takes_tensors: ClassVar[bool] = False
 
     # --- what a family defines ------------------------------------------------
 

@@ -103,6 +103,8 @@ class DecoderMixin(ReconstructionMixin):
             The rows that the decoder makes of them.
         """
         check_is_fitted(self)
+        if isinstance(Z, torch.Tensor):
+            Z = Z.detach().cpu()
         with conversion(Z, "Z"):
             Z = check_array(Z, dtype="float32", order="C", input_name="Z")
         if Z.shape[1] != self.latent_dim:

@@ -20,6 +20,10 @@ from deepcluster_sk.exceptions import warn
 CHECKED_ROWS = 4096
 # Rounding to float32 may move the rows by this much, relative to their spread.
 TOLERANCE = 2**-8
+EXACT_IN_FLOAT32 = (
+    *(np.float32, np.float16, np.bool_),
+    *(torch.float32, torch.float16, torch.bfloat16, torch.bool),
+)
 # How NumPy's errors begin that do not say what could not be converted.
 NUMPY_SAYS = ("could not convert", "setting an array element", "float() argument")
 
@@ -104,12 +108,15 @@ def warn_of_lost_digits(X, name):
         The estimator's class.
     """
     X = X if hasattr(X, "shape") else np.asarray(X)
-    if getattr(X, "dtype", None) in (np.float32, np.float16, np.bool_):
+    if getattr(X, "dtype", None) in EXACT_IN_FLOAT32:
         return
     n = X.shape[0]
     rows = np.arange(0, n, -(-n // CHECKED_ROWS))
     # Wider than int64 and uint64, where the machine has such a type.
-    some = X.tocsr()[rows].toarray() if issparse(X) else _safe_indexing(X, rows)
+    if isinstance(X, torch.Tensor):
+        some = X[torch.from_numpy(rows).to(X.device)].cpu()
+    else:
+        some = X.tocsr()[rows].toarray() if issparse(X) else _safe_indexing(X, rows)
     exact = np.asarray(some).astype(np.longdouble)
     rounded = exact.astype(np.float32).astype(np.longdouble)
     # From the first row, so that equal rows differ by exactly nothing.
@@ -137,13 +144,20 @@ def check_data(estimator, X, reset=False):
 
     Returns
     -------
-    X : array of shape (n_samples, n_features)
-        float32 and C-contiguous, or as it was if it stays on disk.
+    X : array or Tensor of shape (n_samples, n_features)
+        float32 and C-contiguous, or as it was if it stays on disk. A tensor that is
+        not on the CPU stays where it is, if the estimator has a network.
     """
     stays = estimator._out_of_core and is_out_of_core(X)
+    if isinstance(X, torch.Tensor):
+        X = X.detach()
+        if X.device.type == "cpu" or not estimator._takes_tensors:
+            X = X.cpu().numpy()
     with conversion(X):
         if stays:
             checked = _check_by_blocks(estimator, X, reset)
+        elif isinstance(X, torch.Tensor):
+            checked = _check_tensor(estimator, X, reset)
         else:
             checked = validate_data(
                 estimator,
@@ -158,6 +172,17 @@ def check_data(estimator, X, reset=False):
         X = X[: rows_per(BLOCK_BYTES, X)] if stays else X
         warn_of_lost_digits(X, type(estimator).__name__)
     return checked
+
+
+def _check_tensor(estimator, X, reset):
+    """Validate a tensor on its device; only what is wrong with it is told the host."""
+    found = X.to(torch.float32).contiguous() if not X.is_complex() else X
+    if X.dim() != 2 or not X.numel() or X.is_complex() or not found.isfinite().all():
+        # As an array it is refused in scikit-learn's words.
+        found = found.cpu().numpy()
+        validate_data(estimator, found, dtype=np.float32, reset=reset)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return found
 
 
 def _check_by_blocks(estimator, X, reset):

@@ -62,6 +62,8 @@ def describe(estimator, X, y, device):
 
 
 def _digest(X):
+    if isinstance(X, torch.Tensor):
+        X = X.cpu().numpy()
     digest = hashlib.sha256(str(X.dtype).encode())
     if issparse(X):
         for part in (X.data, X.indices, X.indptr):

@@ -88,7 +88,7 @@ class Rows(Dataset):
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features), float32, C-contiguous
+    X : ndarray or Tensor of shape (n_samples, n_features), float32, C-contiguous
         The data.
     device : torch.device
         Where batches must live.
@@ -97,9 +97,11 @@ class Rows(Dataset):
     def __init__(self, X, device):
         # from_numpy shares memory, but warns about arrays that are read-only, and
         # knows no negative strides, which an axis of length 1 may have.
-        if not X.flags.writeable or min(X.strides) < 0:
-            X = X.copy()
-        self.X = torch.from_numpy(X).to(device)
+        if not isinstance(X, torch.Tensor):
+            if not X.flags.writeable or min(X.strides) < 0:
+                X = X.copy()
+            X = torch.from_numpy(X)
+        self.X = X.to(device)
         self.device = self.X.device
 
     def __len__(self):

@@ -422,7 +422,7 @@ class ClusterNet(NeuralNet):
         """Wrap an array once; rows pass through."""
         if isinstance(X, Rows):
             return X
-        if not issparse(X):
+        if not issparse(X) and not isinstance(X, torch.Tensor):
             X = np.ascontiguousarray(X, dtype=np.float32)
         return rows_of(X, torch.device(self.device))
 

@@ -25,7 +25,7 @@ class LocalPCAMixin:
             super()._optimize(run)
 
     def _preparation_work(self, X):
-        return X.size * X.shape[1] if self._finds_penalty() else 0
+        return X.shape[0] * X.shape[1] ** 2 if self._finds_penalty() else 0
 
     def _prepare(self, X):
         """Validated data, with what k-means makes of them where penalties are found."""
