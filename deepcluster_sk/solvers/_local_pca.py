@@ -17,7 +17,7 @@ import torch
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from deepcluster_sk.solvers._arrays import indices, like, namespace, on_host
+from deepcluster_sk.solvers._arrays import like, namespace, on_host
 from deepcluster_sk.solvers._cluster_means import cluster_sizes
 from deepcluster_sk.solvers._progress import PhaseBar
 
@@ -136,14 +136,51 @@ def projection_cost(X, centers, bases, code_penalty):
     xp = namespace(X)
     residual = xp.empty((len(X), len(centers)), dtype=X.dtype, device=X.device)
     code = xp.empty_like(residual)
-    centers, bases = like(centers, X), like(bases, X)
+    for j, costs in enumerate(_costs_by_cluster(X, centers, bases, code_penalty)):
+        residual[:, j], code[:, j] = costs
+    return residual, code
+
+
+def _costs_by_cluster(X, centers, bases, code_penalty):
+    """Yield residual and code of all rows, each ``(n,)``, cluster by cluster."""
     code_penalty = like(code_penalty, X)
-    for j, (center, basis) in enumerate(zip(centers, bases, strict=True)):
+    centers, bases = like(centers, X), like(bases, X)
+    for center, basis, penalty in zip(centers, bases, code_penalty, strict=True):
         R = X - center
         energy = (R @ basis.T) ** 2
-        residual[:, j] = xp.einsum("nd,nd->n", R, R) - energy.sum(1)
-        code[:, j] = -energy @ code_penalty[j]
-    return residual, code
+        yield namespace(X).einsum("nd,nd->n", R, R) - energy.sum(1), -energy @ penalty
+
+
+def _reassigned(X, labels, shape, offsets, tie):
+    """Cluster of lowest cost of each row, with residual and code, each ``(n,)``.
+
+    A tie, up to rounding, goes to the cluster that the row is in, or duplicates swap
+    for ever. Costs are compared cluster by cluster: a table of them takes more memory
+    than the rows.
+
+    Parameters
+    ----------
+    X : ndarray or Tensor of shape (n, d)
+    labels : ndarray or Tensor of shape (n,)
+    shape : tuple
+        The other arguments of ``projection_cost``.
+    offsets : ndarray of shape (k,)
+        Added to the costs of each cluster.
+    tie : float
+    """
+    xp, best, own = namespace(X), None, None
+    for j, (residual, code) in enumerate(_costs_by_cluster(X, *shape)):
+        found = residual + code + float(offsets[j]), residual, code
+        if best is None:
+            best, own, new = found, found, xp.zeros_like(labels)
+            continue
+        better, mine = found[0] < best[0], labels == j
+        new = xp.where(better, j, new)
+        best = [xp.where(better, *pair) for pair in zip(found, best, strict=True)]
+        own = [xp.where(mine, *pair) for pair in zip(found, own, strict=True)]
+    stay = own[0] <= best[0] + tie
+    new = xp.where(stay, labels, new)
+    return new, *(xp.where(stay, *pair) for pair in zip(own[1:], best[1:], strict=True))
 
 
 def rows_of_clusters(X, labels, n_clusters):
@@ -344,8 +381,7 @@ def local_pca(
         labels, a sweep. ``criterion`` is the objective; with "auto" it is the Bayesian
         information criterion per row, by which different h can be compared.
     """
-    n, d = X.shape
-    h, xp = max(n_components, 1), namespace(X)
+    (n, d), h = X.shape, max(n_components, 1)
     offset = X.mean(0)
     X = X - offset
     labels = like(labels.copy(), X)
@@ -358,7 +394,6 @@ def local_pca(
     variances, total = np.zeros((n_clusters, h)), np.zeros(n_clusters)
     history = []
     bar = PhaseBar(verbose, total=max_iter, desc="sweep")
-    rows = indices(n, X)
     cost = (X**2).sum(1)
     tie = 1e-12 * cost.mean()
     floor = least_noise(X)
@@ -379,20 +414,12 @@ def local_pca(
                 variances, shares, total.sum() / n, d, n_components, floor
             )
             determinant = log_determinants(noise, penalties, d)
-        residual, code = projection_cost(X, centers, bases, penalties)
-        costs = residual + code
-        if find:
-            costs += noise * like(determinant, X)
-        new = costs.argmin(1)
-        # A tie, up to rounding, goes to the cluster the row is in, or duplicates
-        # swap for ever.
-        stay = costs[rows, labels] <= costs[rows, new] + tie
-        new = xp.where(stay, labels, new)
-        n_changed = int((new != labels).sum())
-        labels, cost = new, residual[rows, new] + code[rows, new]
+        shape = centers, bases, penalties
+        new, residual, code = _reassigned(X, labels, shape, noise * determinant, tie)
+        n_changed, labels, cost = int((new != labels).sum()), new, residual + code
         terms = {
-            "reconstruction": float(residual[rows, labels].mean()) / noise,
-            "code": float(code[rows, labels].mean()) / noise,
+            "reconstruction": float(residual.mean()) / noise,
+            "code": float(code.mean()) / noise,
         }
         if find:
             terms["log_determinant"] = float(like(determinant, X)[labels].mean())
