@@ -45,9 +45,9 @@ def make(method, n_clusters, n_features, hidden_layer_sizes, **settings):
     hidden_layer_sizes : tuple of int
     **settings : dict
         Of this library: latent_dim, pretrain_epochs, max_epochs, batch_size and
-        random_state; and unit_interval, whether all values are in [0, 1], as VaDE
-        takes for granted by default. Where they are not, it gets the squared error
-        that its own message names, and a linear output.
+        random_state; device, "cpu" by default; and unit_interval, whether all values
+        are in [0, 1], as VaDE takes for granted by default. Where they are not, it
+        gets the squared error that its own message names, and a linear output.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def make(method, n_clusters, n_features, hidden_layer_sizes, **settings):
             clustering_epochs=settings["max_epochs"],
             neural_network=(kind, network),
             embedding_size=layers[-1],
-            device=torch.device("cpu"),
+            device=torch.device(settings.get("device", "cpu")),
             random_state=settings["random_state"],
             **loss,
         )

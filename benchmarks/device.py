@@ -3,9 +3,10 @@
 ``python -m benchmarks.device``, or ``make benchmarks-gpu``. The device is the one that
 ``device="auto"`` takes; where that is the CPU there is nothing to do, and the report
 says so. Each method trains a small and a large network on the digits, on both devices
-in turn. A fit is made with few and with more epochs: the difference is what epochs
-take, and the rest of the fit is what happens once. The share of the device's rate is
-that of its own product of large float32 matrices.
+in turn; ClustPy's methods of the same names, where it is installed, train as many
+epochs of the same network on the device. A fit is made with few and with more epochs:
+the difference is what epochs take, and the rest of the fit is what happens once. The
+share of the device's rate is that of its own product of large float32 matrices.
 """
 
 from functools import partial
@@ -17,17 +18,17 @@ import torch
 from sklearn.datasets import load_digits
 
 import deepcluster_sk
+from benchmarks import _clustpy
 from benchmarks._harness import Benchmark, Job
 from benchmarks._tables import markdown_table
 from deepcluster_sk._training._data import resolve_device
-from deepcluster_sk.exceptions import ClusterCollapseWarning
 
 METHODS = ("DEC", "IDEC", "DCN", "PCX", "DDC", "DiscriminativeClustering")
 NETWORKS = {"64": (64,), "500-500-2000": (500, 500, 2000)}
-BATCH = 256
+BATCH, LATENT = 256, 10
 # Epochs of the two fits; those of pretraining are none.
 FEW, MORE = 2, 12
-CPU = "cpu"
+CPU, CLUSTPY = "cpu", "ClustPy"
 
 
 def synchronize(device):
@@ -49,8 +50,8 @@ def rate_of_products(device, size=4096, repeats=5):
     return size**3 / min(seconds)
 
 
-def fit_seconds(method, sizes, epochs, device, X, seed):
-    """Seconds of a fit of so many epochs, and the weights of its network."""
+def ours(method, sizes, epochs, device, seed):
+    """One of this library's methods, without pretraining."""
     model = getattr(deepcluster_sk, method)(
         10,
         hidden_layer_sizes=sizes,
@@ -63,30 +64,60 @@ def fit_seconds(method, sizes, epochs, device, X, seed):
     )
     if "pretraining" in model.get_params():
         model.set_params(pretraining=None if method == "DDC" else "end-to-end")
+    return model
+
+
+def theirs(method, sizes, epochs, device, seed, n_features):
+    """ClustPy's method with the same network, without pretraining."""
+    return _clustpy.make(
+        method,
+        10,
+        n_features,
+        sizes,
+        latent_dim=LATENT,
+        batch_size=BATCH,
+        pretrain_epochs=0,
+        max_epochs=epochs,
+        random_state=seed,
+        device=device,
+    )
+
+
+def fit_seconds(model, device, X):
+    """Seconds of a fit."""
     synchronize(device)
     start = perf_counter()
     with catch_warnings():
         # Without pretraining; only the times matter.
-        simplefilter("ignore", ClusterCollapseWarning)
+        simplefilter("ignore")
         model.fit(X)
     synchronize(device)
-    seconds = perf_counter() - start
-    return seconds, sum(p.numel() for p in model.module_.parameters())
+    return perf_counter() - start
 
 
 def compare(method, sizes, device, repeats, X, seed, epochs=(FEW, MORE)):
     """Times of both devices in turn: an epoch's, and what is done once."""
     figures, few, more = {}, *epochs
-    for name in (CPU, device):  # what a first call compiles or loads
-        fit_seconds(method, sizes, 1, name, X, seed)
+    makers = {name: partial(ours, method, sizes, device=name) for name in (CPU, device)}
+    if method in _clustpy.METHODS and _clustpy.is_installed():
+        makers[CLUSTPY] = partial(
+            theirs, method, sizes, device=device, n_features=X.shape[1]
+        )
+    places = {name: device if name == CLUSTPY else name for name in makers}
+    for name, make in makers.items():  # what a first call compiles or loads
+        fit_seconds(make(epochs=1, seed=seed), places[name], X)
     for repeat in range(repeats):
-        for name in ((CPU, device), (device, CPU))[repeat % 2]:
-            short, _ = fit_seconds(method, sizes, few, name, X, seed)
-            long, n_weights = fit_seconds(method, sizes, more, name, X, seed)
+        for name in list(makers)[:: -1 if repeat % 2 else 1]:
+            short, long = (
+                fit_seconds(makers[name](epochs=n, seed=seed), places[name], X)
+                for n in epochs
+            )
             epoch = (long - short) / (more - few)
             figures.setdefault(f"epoch, {name}", []).append(epoch)
             figures.setdefault(f"once, {name}", []).append(short - few * epoch)
+    module = makers[CPU](epochs=1, seed=seed).fit(X[:20]).module_
     # Forward, and twice as much backward.
+    n_weights = sum(p.numel() for p in module.parameters())
     figures["multiplications"] = 3 * n_weights * len(X)
     return figures
 
@@ -118,6 +149,7 @@ def report(records, options):
         here, there = (np.median(found[f"epoch, {name}"]) for name in (CPU, device))
         share = found["multiplications"] / there / rates[device]
         once = np.median(found[f"once, {device}"])
+        peer = np.median(found.get(f"epoch, {CLUSTPY}", np.nan))
         rows.append(
             [
                 record["data"],
@@ -128,10 +160,11 @@ def report(records, options):
                 f"{here / there:.1f}",
                 f"{once:.2f}",
                 f"{share:.1%}",
+                "" if np.isnan(peer) else f"{peer / there:.1f}",
             ]
         )
     header = ["hidden layers", "method", "device", "epoch on the CPU, s", "there, s"]
-    header += ["times as fast", "once, s", "share of its rate"]
+    header += ["times as fast", "once, s", "share of its rate", "ClustPy there / ours"]
     return "# Device\n\n" + markdown_table(header, rows, n_left=3)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.cluster import KMeans
 from skorch.callbacks import Callback
 from stand_in_device import StandInDevice
 from threadpoolctl import threadpool_info
@@ -578,8 +579,16 @@ def test_the_best_of_a_set_of_data_is_bold_and_kmeans_in_italics():
     assert "*" not in "".join(cells[2])  # alone, it is not the best of anything
 
 
-def test_devices_are_compared():
+@pytest.mark.parametrize("has_peer", [False, True])
+def test_devices_are_compared(has_peer, monkeypatch):
     X = np.random.default_rng(0).random((40, 6)).astype(np.float32)
+
+    def make_peer(method, n_clusters, n_features, sizes, max_epochs, device, **others):
+        assert (method, n_features, device) == ("DCN", 6, "meta")
+        return KMeans(n_clusters, max_iter=max_epochs)
+
+    monkeypatch.setattr(_clustpy, "is_installed", lambda: has_peer)
+    monkeypatch.setattr(_clustpy, "make", make_peer)
     with StandInDevice():
         found = device.compare("DCN", (8,), "meta", 1, X, 0, epochs=(1, 2))
         rate = {"rate": device.rate_of_products("meta", 8, 1)}
@@ -590,6 +599,7 @@ def test_devices_are_compared():
     ]
     table = device.report(records, None).partition("\n\n")[2]
     assert cells(table)["64"][:2] == ["DCN", "meta"]
+    assert bool(cells(table)["64"][-1]) == has_peer
 
 
 # --- selection ------------------------------------------------------------------------
