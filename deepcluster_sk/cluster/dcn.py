@@ -64,7 +64,7 @@ class _KMeansFriendly(Criterion):
         self.register_buffer("counts", counts, persistent=False)
 
     def forward(self, output, x, index):
-        labels = self.memory.labels[index]
+        labels = self.memory.labels.index_select(0, index)
         distance = kmeans_loss(output.embedding, self.centers, labels)
         return {"clustering": self.weight / 2 * distance}
 

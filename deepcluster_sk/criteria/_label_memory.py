@@ -29,6 +29,6 @@ class LabelMemory(nn.Module):
         """Take note of the labels of a whole batch; returns its clusters' sizes."""
         sizes = cluster_sizes(labels, len(self.sizes))
         self.sizes += sizes
-        self.n_changed += (labels != self.labels[index]).sum()
-        self.labels[index] = labels
+        self.n_changed += (labels != self.labels.index_select(0, index)).sum()
+        self.labels.index_copy_(0, index, labels)
         return sizes
