@@ -146,7 +146,7 @@ def test_plateau_stops_after_the_loss_stops_falling(X):
 def steps_of(make, n_steps=20, saved_at=None):
     """Weights after steps in which rates fall and some parameters get no gradient."""
     torch.manual_seed(0)
-    layers = [torch.nn.Linear(5, 7), torch.nn.Linear(7, 2)]
+    layers = [torch.nn.Linear(5, 7), torch.nn.Linear(7, 2).double()]
     parameters = [p for layer in layers for p in layer.parameters()]
     optimizer, x = make(parameters), torch.randn(20, 5)
     for step in range(n_steps):
@@ -157,7 +157,8 @@ def steps_of(make, n_steps=20, saved_at=None):
         optimizer.zero_grad()
         code = layers[0](x)
         # At first, and now and then, the second layer has nothing to learn.
-        (layers[1](code.relu()) if step % 3 else code).square().mean().backward()
+        output = layers[1](code.relu().double()) if step % 3 else code
+        output.square().mean().backward()
         optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
         optimizer.step()
     return torch.cat([p.detach().flatten() for p in parameters])
