@@ -25,7 +25,7 @@ from deepcluster_sk import (
     kernels,
     load,
 )
-from deepcluster_sk._estimator import _mixins
+from deepcluster_sk._estimator import _mixins, _validation
 from deepcluster_sk._estimator._solver_base import BaseSolverClusterer
 from deepcluster_sk._training import _checkpoint
 from deepcluster_sk._training._data import resolve_device, solver_device
@@ -122,9 +122,7 @@ def test_neighbors_are_found_on_a_device_with_float64(n_copies, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["DEC", "PCX", "DCN"])
-def test_first_clusters_on_a_device_with_float64_are_those_of_the_cpu(
-    name, monkeypatch
-):
+def test_first_clusters_on_a_device_with_float64_are_those_of_the_cpu(name):
     here, there, _ = fit_on_both(SMALL[name], data())
     assert_array_equal(there.labels_, here.labels_)
     assert there.objective_ == pytest.approx(here.objective_, rel=1e-3)
@@ -348,8 +346,32 @@ def test_tensors_of_the_device_are_refused_in_the_words_for_arrays():
         assert_array_equal(
             model.inverse_transform(codes), model.inverse_transform(codes.cpu())
         )
-    gradients = torch.from_numpy(data()).requires_grad_()
-    assert clone(model).set_params(device="cpu").fit(gradients).n_features_in_ == 4
+
+
+@pytest.mark.parametrize("where", ["cpu", "meta"])
+def test_tensors_of_any_kind_are_taken(where):
+    X = torch.from_numpy(data())
+    model = clone(SMALL["PCX"]).set_params(device=where)
+    with StandInDevice():
+        expected = model.fit(X).labels_
+        half = X.to(torch.bfloat16).float()
+        found = model.fit(X.to(where).requires_grad_())
+        assert_array_equal(found.labels_, expected)
+        expected = model.fit(half).transform(half)
+        found = half.to(torch.bfloat16).to(where)
+        assert_array_equal(model.fit(found).transform(found), expected)
+        with pytest.raises(ValueError, match=r"layout torch\.sparse_coo.*SciPy"):
+            model.fit(X.to_sparse())
+
+
+def test_tensors_of_inference_can_be_trained_on():
+    with torch.inference_mode():
+        X = torch.from_numpy(data()) + 0
+    assert X.is_inference()
+    found = _validation._check_tensor(clone(SMALL["PCX"]), X, reset=True)
+    weight = torch.zeros(4, requires_grad=True)
+    (found @ weight).sum().backward()  # which an inference tensor would refuse
+    torch.testing.assert_close(weight.grad, found.sum(0))
 
 
 def test_an_unknown_device_is_refused():

@@ -587,6 +587,25 @@ def test_squared_distances_have_gradients_where_they_vanish():
     assert_close(mu.grad, -2 * differences.sum(0), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("of_rows", "of_centers"),
+    [
+        (torch.float64, torch.float32),
+        (torch.float32, torch.int64),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.int64, torch.int64),
+    ],
+)
+@pytest.mark.parametrize("trained", [False, True])
+def test_squared_distances_of_any_types(of_rows, of_centers, trained):
+    z = torch.tensor([[3.0, 4.0]]).to(of_rows)
+    if trained and of_rows.is_floating_point:
+        z.requires_grad_()
+    found = losses.squared_distances(z, torch.zeros(2, 2).to(of_centers))
+    assert found.dtype == torch.promote_types(of_rows, of_centers)
+    assert found.tolist() == [[25, 25]]
+
+
 def test_squared_distances_are_those_to_where_centers_were():
     z, mu = _double(N, D).requires_grad_(), _double(K, D, seed=1)
     there = mu.clone()

@@ -175,6 +175,15 @@ def test_fused_adam_makes_the_steps_of_torch(saved_at):
     assert torch.equal(steps_of(own, saved_at=saved_at), steps_of(torch_adam))
 
 
+def test_fused_adam_starts_where_its_state_was_looked_at():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = FusedAdam([parameter], lr=0.1)
+    assert optimizer.state[parameter] == {}
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), torch.full((2,), 0.9))
+
+
 def test_fused_adam_calls_what_was_registered():
     parameter, called = torch.nn.Parameter(torch.ones(2)), []
     optimizer = FusedAdam([parameter], lr=0.1)

@@ -11,7 +11,11 @@ from skorch.callbacks import Callback
 
 from deepcluster_sk import DeepSubspaceClustering, SparseSubspaceClustering
 from deepcluster_sk.cluster import deep_subspace
-from deepcluster_sk.criteria import SolvedSelfExpression, TrainedSelfExpression
+from deepcluster_sk.criteria import (
+    SolvedSelfExpression,
+    TrainedSelfExpression,
+    _self_expression,
+)
 from deepcluster_sk.datasets import load_coil20
 from deepcluster_sk.metrics import clustering_accuracy
 from deepcluster_sk.modules import SubspaceAutoencoder
@@ -356,16 +360,18 @@ def error_of_gradient(value, parameters, reference=None, n=60, step=1e-6):
     return error / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("where", ["host", "device"])
+@pytest.mark.parametrize("where", ["host", "device, dense", "device, padded"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_solved_expression_has_the_true_gradient_over_batches_of_any_size(
     normalize, where, monkeypatch
 ):
     """Through both Z of ||Z - C Z||²: that of the codes by hand, by differences."""
     module, X, C = small_network(normalize)
-    for name in ("_expressed_on_host", "_expressed_on_device"):
-        how = getattr(SolvedSelfExpression, f"_expressed_on_{where}")
-        monkeypatch.setattr(SolvedSelfExpression, name, how)
+    if where != "host":
+        there = SolvedSelfExpression._expressed_on_device
+        monkeypatch.setattr(SolvedSelfExpression, "_expressed_on_host", there)
+        share = float(where == "device, padded")
+        monkeypatch.setattr(_self_expression, "DENSE_SHARE", share)
     loss = SolvedSelfExpression(X, weight=3.0)
     loss.set_expression(C)
 

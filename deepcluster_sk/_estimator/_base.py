@@ -134,7 +134,7 @@ class EstimatorTemplate(
     # Whether a sparse matrix is taken.
     _accepts_sparse: ClassVar[bool] = False
     # Whether a tensor of another device than the CPU stays where it is.
-    _takes_tensors: ClassVar[bool] = False
+    _keeps_device_tensors: ClassVar[bool] = False
 
     # --- what a family defines ------------------------------------------------
 

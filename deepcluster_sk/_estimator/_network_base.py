@@ -117,7 +117,7 @@ class BaseDeepEstimator(EstimatorTemplate):
     }
 
     _accepts_sparse: ClassVar[bool] = True
-    _takes_tensors: ClassVar[bool] = True
+    _keeps_device_tensors: ClassVar[bool] = True
 
     if TYPE_CHECKING:
         net_: ClusterNet

@@ -112,11 +112,11 @@ def warn_of_lost_digits(X, name):
         return
     n = X.shape[0]
     rows = np.arange(0, n, -(-n // CHECKED_ROWS))
-    # Wider than int64 and uint64, where the machine has such a type.
     if isinstance(X, torch.Tensor):
         some = X[torch.from_numpy(rows).to(X.device)].cpu()
     else:
         some = X.tocsr()[rows].toarray() if issparse(X) else _safe_indexing(X, rows)
+    # Wider than int64 and uint64, where the machine has such a type.
     exact = np.asarray(some).astype(np.longdouble)
     rounded = exact.astype(np.float32).astype(np.longdouble)
     # From the first row, so that equal rows differ by exactly nothing.
@@ -150,8 +150,15 @@ def check_data(estimator, X, reset=False):
     """
     stays = estimator._out_of_core and is_out_of_core(X)
     if isinstance(X, torch.Tensor):
+        if X.layout != torch.strided:
+            raise ValueError(
+                f"X is a tensor of layout {X.layout}. Pass a dense tensor, or a sparse "
+                "matrix of SciPy."
+            )
         X = X.detach()
-        if X.device.type == "cpu" or not estimator._takes_tensors:
+        if X.dtype == torch.bfloat16:  # which NumPy does not know
+            X = X.float()
+        if X.device.type == "cpu" or not estimator._keeps_device_tensors:
             X = X.cpu().numpy()
     with conversion(X):
         if stays:
@@ -175,8 +182,10 @@ def check_data(estimator, X, reset=False):
 
 
 def _check_tensor(estimator, X, reset):
-    """Validate a tensor on its device; only what is wrong with it is told the host."""
+    """Validate a tensor on its device; it is copied to the host only to be refused."""
     found = X.to(torch.float32).contiguous() if not X.is_complex() else X
+    if found.is_inference():  # no gradient could go through a product with it
+        found = found.clone()
     if X.dim() != 2 or not X.numel() or X.is_complex() or not found.isfinite().all():
         # As an array it is refused in scikit-learn's words.
         found = found.cpu().numpy()

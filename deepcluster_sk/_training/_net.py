@@ -107,9 +107,10 @@ def _weighted_sums(sizes, terms):
 class FusedAdam(torch.optim.Adam):
     """torch's fused Adam, in less than half the time where parameters are small.
 
-    The step of a small network on a CPU takes longer to call than to compute: torch
-    looks anew, each time, for what an optimizer might have been told. This one has been
-    told nothing but rates. State and results are torch's, to the bit.
+    The step of a small network on a CPU takes longer to call than to compute, as torch
+    checks every option of an optimizer at each step. Here are none but the rate, the
+    decay rates of the averages and the weight decay. State and results are torch's, to
+    the bit.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ class FusedAdam(torch.optim.Adam):
         super().__init__(params, lr=lr, fused=True)
 
     def zero_grad(self, set_to_none=True):
-        """Forget the gradients."""
+        """Set the gradients to None, or to zero."""
         if not set_to_none:
             super().zero_grad(set_to_none=False)
             return
@@ -144,7 +145,7 @@ class FusedAdam(torch.optim.Adam):
 
     def _move(self, parameters, group):
         for parameter in parameters:
-            if parameter not in self.state:
+            if not self.state[parameter]:
                 self.state[parameter] = {
                     "step": torch.zeros(
                         (), dtype=torch.float32, device=parameter.device

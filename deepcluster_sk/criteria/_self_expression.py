@@ -8,6 +8,9 @@ from torch import nn
 from deepcluster_sk.criteria._base import Criterion
 from deepcluster_sk.solvers._sparse_matrix import host_matrix
 
+# A row of C with a larger share of entries makes it a dense matrix on a device.
+DENSE_SHARE = 0.25
+
 
 class SolvedSelfExpression(Criterion):
     """Mean squared distance of each code to what the others make of it; C is given.
@@ -63,37 +66,43 @@ class SolvedSelfExpression(Criterion):
         """The same, with shapes that do not depend on which rows are in the batch.
 
         The device need not tell the host what they are: it would wait for the answer.
+        What several rows need may be encoded several times, or more than they need.
         """
         if self._on_device is None:
-            self._on_device = self._padded(len(index), Z)
+            self._on_device = self._padded(Z)
         coefficients, neighbors = self._on_device
-        if neighbors is None:
-            codes = module.expressed_codes(module.encode(self._X))
-            return coefficients[index] @ codes.index_copy(0, index, Z)
-        near = neighbors[index]  # (b, m)
-        codes = module.expressed_codes(module.encode(self._X[near.flatten()]))
-        codes = codes.view(*near.shape, -1)
-        position = torch.full((len(self._X),), -1, device=index.device)
-        position[index] = torch.arange(len(index), device=index.device)
-        position = position[near]
-        own = (position >= 0)[:, :, None]
-        codes = torch.where(own, Z[position.clamp(min=0)], codes)
-        return (coefficients[index][:, :, None] * codes).sum(1)
+        coefficients, X = coefficients[index], self._X
+        near = None if neighbors is None else neighbors[index]  # (b, m)
+        if near is None or near.numel() >= len(X):
+            codes = module.expressed_codes(module.encode(X)).index_copy(0, index, Z)
+            if near is None:
+                return coefficients @ codes
+            codes = codes[near]
+        else:
+            codes = module.expressed_codes(module.encode(X[near.flatten()]))
+            codes = codes.view(*near.shape, -1)
+            position = torch.full((len(X),), -1, device=index.device)
+            position[index] = torch.arange(len(index), device=index.device)
+            position = position[near]
+            own = (position >= 0)[:, :, None]
+            codes = torch.where(own, Z[position.clamp(min=0)], codes)
+        return (coefficients[:, :, None] * codes).sum(1)
 
-    def _padded(self, batch, Z):
+    def _padded(self, Z):
         """C on the device: coefficients and neighbours of each row, ``(n, m)``.
 
-        All of C, and no neighbours, where encoding those of a batch took longer than
-        encoding all rows.
+        Rows of fewer neighbours are filled up with themselves, times zero. A C of which
+        a row has many entries is taken as it is, ``(n, n)``, without neighbours.
         """
         C = self._matrix()
         sizes = np.diff(C.indptr)
         n, m = len(sizes), max(1, sizes.max(initial=0))
-        if batch * m >= n:
-            return torch.from_numpy(C.toarray()).to(Z), None
+        if m > DENSE_SHARE * n:
+            return torch.from_numpy(C.astype(np.float32).toarray()).to(Z), None
         row = np.repeat(np.arange(n), sizes)
         column = np.arange(C.nnz) - np.repeat(C.indptr[:-1], sizes)
-        coefficients, neighbors = np.zeros((n, m)), np.zeros((n, m), dtype=np.int64)
+        coefficients = np.zeros((n, m), dtype=np.float32)
+        neighbors = np.repeat(np.arange(n)[:, None], m, axis=1)
         coefficients[row, column], neighbors[row, column] = C.data, C.indices
         coefficients = torch.from_numpy(coefficients).to(Z)
         return coefficients, torch.from_numpy(neighbors).to(Z.device)

@@ -22,8 +22,8 @@ def squared_distances(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     distances : torch.Tensor of shape (n, k)
-        Made of differences, not of inner products: exact where they vanish. They have
-        no second derivatives.
+        Made of differences, not of inner products: exact where they vanish. Of float32
+        and float64 they have no second derivatives.
 
     Examples
     --------
@@ -32,11 +32,14 @@ def squared_distances(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     >>> squared_distances(torch.tensor([[3.0, 4.0]]), torch.zeros(2, 2))
     tensor([[25., 25.]])
     """
+    dtype = torch.promote_types(x.dtype, centers.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        return (x[:, None] - centers).square().sum(2)
     if x.requires_grad and not centers.requires_grad:
         # A method may move them before the gradient is asked for.
         centers = centers.clone()
     mode = "donot_use_mm_for_euclid_dist"
-    distance = torch.cdist(x, centers, compute_mode=mode)
+    distance = torch.cdist(x.to(dtype), centers.to(dtype), compute_mode=mode)
     return distance.square() if distance.requires_grad else distance.square_()
 
 

@@ -57,15 +57,14 @@ def student_t_assignment(
     """
     check_positive(alpha=alpha)
     distance = squared_distances(embedding, centers)
-    power = (alpha + 1) / 2
-    # Far from every centroid the kernel itself underflows: there are logarithms, or
-    # its ratio to that of the nearest centroid, which takes a quarter of the time.
-    if log:
-        return (-power * torch.log1p(distance / alpha)).log_softmax(1)
-    inverse = 1 + distance / alpha
-    ratio = inverse.detach().amin(1, keepdim=True) / inverse
-    kernel = ratio if power == 1 else ratio**power
-    return kernel / kernel.sum(1, keepdim=True)
+    if alpha == 1 and not log:
+        # Relative to the nearest centroid, as far from all of them the kernel itself
+        # underflows. It takes a quarter of the time of logarithms.
+        inverse = 1 + distance
+        kernel = inverse.detach().amin(1, keepdim=True) / inverse
+        return kernel / kernel.sum(1, keepdim=True)
+    logits = -(alpha + 1) / 2 * torch.log1p(distance / alpha)
+    return logits.log_softmax(1) if log else logits.softmax(1)
 
 
 def target_distribution(
@@ -331,7 +330,7 @@ def kmeans_loss(
     """
     if labels is None:
         labels = squared_distances(embedding.detach(), centers.detach()).argmin(1)
-    distance = (embedding - centers.index_select(0, labels)).square().sum(1)
+    distance = (embedding - centers[labels]).square().sum(1)
     if cluster_weights is not None:
         distance = distance * cluster_weights[labels]
     return distance.mean()

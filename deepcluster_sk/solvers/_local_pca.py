@@ -151,7 +151,7 @@ def _costs_by_cluster(X, centers, bases, code_penalty):
         yield namespace(X).einsum("nd,nd->n", R, R) - energy.sum(1), -energy @ penalty
 
 
-def _reassigned(X, labels, shape, offsets, tie):
+def _reassigned(X, labels, subspaces, offsets, tie):
     """Cluster of lowest cost of each row, with residual and code, each ``(n,)``.
 
     A tie, up to rounding, goes to the cluster that the row is in, or duplicates swap
@@ -162,14 +162,14 @@ def _reassigned(X, labels, shape, offsets, tie):
     ----------
     X : ndarray or Tensor of shape (n, d)
     labels : ndarray or Tensor of shape (n,)
-    shape : tuple
-        The other arguments of ``projection_cost``.
+    subspaces : tuple
+        Centres, bases and penalties, as ``projection_cost`` takes them.
     offsets : ndarray of shape (k,)
         Added to the costs of each cluster.
     tie : float
     """
     xp, best, own = namespace(X), None, None
-    for j, (residual, code) in enumerate(_costs_by_cluster(X, *shape)):
+    for j, (residual, code) in enumerate(_costs_by_cluster(X, *subspaces)):
         found = residual + code + float(offsets[j]), residual, code
         if best is None:
             best, own, new = found, found, xp.zeros_like(labels)
@@ -414,8 +414,8 @@ def local_pca(
                 variances, shares, total.sum() / n, d, n_components, floor
             )
             determinant = log_determinants(noise, penalties, d)
-        shape = centers, bases, penalties
-        new, residual, code = _reassigned(X, labels, shape, noise * determinant, tie)
+        offsets, subspaces = noise * determinant, (centers, bases, penalties)
+        new, residual, code = _reassigned(X, labels, subspaces, offsets, tie)
         n_changed, labels, cost = int((new != labels).sum()), new, residual + code
         terms = {
             "reconstruction": float(residual.mean()) / noise,

@@ -114,7 +114,7 @@ def neighbor_embedding(S, start, n_epochs, seed, advance=None):
     i, j = (torch.from_numpy(c.astype(np.int64)) for c in edges.coords)
     share = torch.from_numpy(edges.data).float()
     share = share / share.max() if len(share) else share
-    # A row for each coordinate, and one row that pushes after the other: so the loops
+    # A row for each coordinate, and one random row for each end at a time: so the loops
     # are long, and what they work on stays in the processor's cache.
     y = torch.from_numpy(np.array(np.transpose(start), dtype=np.float32, order="C"))
     n, generator = y.shape[1], torch.Generator().manual_seed(int(seed))

@@ -302,8 +302,18 @@ def _exact_neighbors(X, n_neighbors, device):
     if device is None or device.type in {"cpu", *kernels._WITHOUT_FLOAT64}:
         return NearestNeighbors(n_neighbors=n_neighbors).fit(X).kneighbors()
     rows = torch.from_numpy(X).to(device)
-    squared, index = nearest_neighbors(rows, n_neighbors, "euclidean")
-    return squared.sqrt().cpu().numpy(), index.cpu().numpy()
+    _, index = nearest_neighbors(rows, n_neighbors, "euclidean")
+    # Inner products, by which they were found, cancel where rows are far from the mean.
+    distance = torch.cat(
+        [
+            (rows[near] - some[:, None]).square().sum(2).sqrt()
+            for some, near in zip(
+                rows.split(BLOCK_ROWS), index.split(BLOCK_ROWS), strict=True
+            )
+        ]
+    )
+    distance, order = distance.sort(stable=True)
+    return distance.cpu().numpy(), index.gather(1, order).cpu().numpy()
 
 
 def shared_neighbor_graph(W):
