@@ -141,8 +141,9 @@ def test_embedding_is_the_normalised_hidden_vector(X):
 
 def test_prediction_of_a_row_does_not_depend_on_others(X):
     model = DDC(3, **SMALL).fit(X)
-    np.testing.assert_array_equal(
-        model.predict_proba(X)[3:4], model.predict_proba(X[3:4])
+    # Its position in a chunk may still move the last digit.
+    np.testing.assert_allclose(
+        model.predict_proba(X)[3:4], model.predict_proba(X[3:4]), rtol=1e-6
     )
 
 
