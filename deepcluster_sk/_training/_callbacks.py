@@ -264,6 +264,41 @@ class StopOnStableLabels(Callback):
             raise StopTraining("tol")
 
 
+class StopOnSteadyRows(StopOnStableLabels):
+    """End the phase when the labels of some rows, without noise, have hardly changed.
+
+    Parameters
+    ----------
+    run : Run
+        Its rows are looked at.
+    assign : callable
+        ``assign(module, x)`` are the labels of rows.
+    tol : float
+        Share of the labels; epochs in which fewer changed count as stable.
+    patience : int, default=5
+        Number of stable epochs in a row.
+    """
+
+    def __init__(self, run, assign, tol, patience=5):
+        super().__init__(tol, patience)
+        self.run = run
+        self.assign = assign
+
+    def on_train_begin(self, net, **kwargs):
+        """Label the rows for the first time."""
+        self.labels_ = self._label(net)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record the share of the labels that the epoch changed."""
+        before, self.labels_ = self.labels_, self._label(net)
+        change = int((self.labels_ != before).sum()) / len(before)
+        net.history.record("label_change", change)
+        super().on_epoch_end(net, **kwargs)
+
+    def _label(self, net):
+        return self.run.apply(lambda x: self.assign(net.module_, x))
+
+
 class Progress(Callback):
     """A progress bar over the epochs of a phase, with the loss of the last one.
 

@@ -15,7 +15,7 @@ from deepcluster_sk._estimator._partial_fit import PartialFitMixin
 from deepcluster_sk._training._callbacks import (
     AfterStep,
     ReseedUnused,
-    StopOnPlateau,
+    StopOnSteadyRows,
 )
 from deepcluster_sk._training._run import Phase
 from deepcluster_sk.criteria import CombinedCriterion, Criterion
@@ -243,10 +243,10 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         called as ``optimizer(parameters, lr=lr)``.
     n_init : int, default=1
         Number of runs from different seeds; the one of lowest objective is kept.
-    tol : float, default=1e-4
-        The burn-in, and then training, stops when the mean loss of the last epochs,
-        a fifth of those so far and at least 10, is below that of as many before by
-        less than this relative amount in 10 epochs. 0 never stops early.
+    tol : float, default=1e-3
+        After the burn-in, training stops when fewer than this share of the labels
+        change in each of 5 epochs in a row; of more than 10,000 rows so many are looked
+        at. 0 never stops early. Reconstructions may still improve then.
     device : str or torch.device, default="auto"
         Where to train; "auto" takes CUDA, then MPS, then the CPU.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
@@ -288,7 +288,8 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
     history_ : list of dict
         One row an epoch: "phase", "epoch", "loss" and each weighted loss term
         ("neighbors", "reconstruction", "clustering" and "entropy" add up to it), and
-        the number of clusters in use, "n_used".
+        the number of clusters in use, "n_used"; after the burn-in also the share of the
+        labels that the epoch changed, "label_change".
     n_iter_ : int
         Number of epochs run, in all phases.
     n_epochs_ : dict of str to int
@@ -414,7 +415,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         lr: float = 5e-4,
         optimizer: Literal["adam", "sgd"] | Callable[..., Any] = "adam",
         n_init: int = 1,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         device: str | torch.device = "auto",
         precision: Literal["float32", "bfloat16", "auto"] = "float32",
         callbacks: Sequence[Callback] | None = None,
@@ -512,9 +513,10 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
         loss = self._criterion(burn_in=True, fixed_labels=held)
         yield self._phase(run, "burn-in", loss, burn_in, first)
         epochs = self.max_epochs - burn_in
-        yield self._phase(run, "exemplars", self._criterion(), epochs, first)
+        stop = StopOnSteadyRows(first.sample, self._assign, self.tol)
+        yield self._phase(run, "exemplars", self._criterion(), epochs, first, [stop])
 
-    def _phase(self, run, name, loss, epochs, first):
+    def _phase(self, run, name, loss, epochs, first, stop=()):
         """A phase with masked input, so that rows are put where they belong."""
         near = first.neighbor_term(self.neighbor_weight, float(run.module.code_scale))
         return Phase(
@@ -522,7 +524,7 @@ class PCX(PartialFitMixin, SoftAssignmentMixin, DecoderMixin, BaseDeepClusterer)
             CombinedCriterion(loss, near),
             epochs,
             lr=first.lr,
-            callbacks=[*self._following(run, loss), StopOnPlateau(self.tol)],
+            callbacks=[*self._following(run, loss), *stop],
             corrupt=masking_noise(run.module, self.mask_rate),
         )
 
