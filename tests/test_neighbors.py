@@ -17,7 +17,11 @@ from deepcluster_sk._training._callbacks import StopBelow
 from deepcluster_sk._training._data import Rows
 from deepcluster_sk.building import BaseDeepEstimator, Phase, Reconstruction
 from deepcluster_sk.criteria import CodeTarget
-from deepcluster_sk.initialization import _first_clusters, embed_neighbors
+from deepcluster_sk.initialization import (
+    _first_clusters,
+    _neighbors,
+    embed_neighbors,
+)
 from deepcluster_sk.losses import neighbor_loss
 from deepcluster_sk.modules import MLPAutoencoder
 from deepcluster_sk.solvers._neighbor_embedding import (
@@ -161,6 +165,23 @@ def test_an_edge_between_two_cliques_is_weak():
     S = shared_neighbor_graph(sparse.csr_array(W)).toarray()
     inside = S[W > 0][S[W > 0] != S[7, 8]]
     assert 0 < S[7, 8] < 0.1 * inside.min()
+
+
+def test_memberships_are_the_same_dense_and_sparse(monkeypatch):
+    partitions = [np.array([0, 1, 1, 2]), np.array([2, 2, 0, 1])]
+    dense = _neighbors._memberships(partitions, 3)
+    expected = np.hstack([np.eye(3)[labels] for labels in partitions])
+    np.testing.assert_array_equal(dense, expected)
+    monkeypatch.setattr(_neighbors, "MOST_DENSE", 2)
+    table = _neighbors._memberships(partitions, 3)
+    assert sparse.issparse(table)
+    np.testing.assert_array_equal(table.toarray(), expected)
+    rows = planted(400, 8)[1]
+    found = [rows, (rows + 1) % 8, np.where(rows == 3, 4, rows)]
+    partition = KMeans(8, n_init=5, random_state=0).fit_predict
+    again = partition(_neighbors._memberships(found, 8))
+    monkeypatch.undo()
+    assert adjusted_rand_score(again, partition(_neighbors._memberships(found, 8))) == 1
 
 
 # --- embeddings -----------------------------------------------------------------------

@@ -50,6 +50,8 @@ WIDTHS = (4, 4, 4, 2)
 # share of the variance, as elsewhere they say little about the rows.
 N_COMPONENTS, EXPLAINED = 10, 0.9
 N_MIXTURES, MIXTURE_ROWS = 5, 5_000
+# Memberships of at most so many clusters are a dense table.
+MOST_DENSE = 100
 # Weight of edges across clusters, once there are clusters.
 ACROSS = 0.1
 # Clusters are moved apart until this share of rows is nearest to its own mean.
@@ -291,14 +293,29 @@ def _best_clusters(X, W, embeddings, n_clusters, n_neighbors, random_state):
         with np.errstate(invalid="ignore"):  # shares of the variance, where it is zero
             P = PCA(components, random_state=random_state).fit_transform(X)
         found = [kmeans(Z) for Z in embeddings]
-        member = [np.eye(n_clusters)[labels] for labels in found]
-        agreed = kmeans(np.hstack(member))
+        agreed = kmeans(_memberships(found, n_clusters))
         candidates = [agreed, *found, kmeans(P, 10)]
         if P.var(0).sum() >= EXPLAINED * X.var(0).sum():
             candidates += _mixture_labels(P, n_clusters, random_state)
     best = best_partition(candidates, P, W, n_clusters, n_neighbors)
     own = best_partition(found, P, W, n_clusters, n_neighbors)
     return candidates[best], embeddings[own]
+
+
+def _memberships(partitions, n_clusters):
+    """Which clusters each row is in, of several partitions, as zeros and ones.
+
+    Of many clusters sparse: k-means of a dense table takes time that grows with their
+    square. Of few clusters the dense one is faster.
+    """
+    columns = [
+        labels.astype(np.int32) + j * n_clusters for j, labels in enumerate(partitions)
+    ]
+    n, m = len(columns[0]), len(columns)
+    index, rows = np.stack(columns, axis=1).ravel(), np.arange(0, n * m + 1, m)
+    shape = n, m * n_clusters
+    table = sparse.csr_array((np.ones(n * m), index, rows.astype(np.int32)), shape)
+    return table if n_clusters > MOST_DENSE else table.toarray()
 
 
 def _mixture_labels(P, n_clusters, random_state):
