@@ -121,6 +121,16 @@ def test_neighbors_are_found_on_a_device_with_float64(n_copies, monkeypatch):
     assert_allclose(there.toarray(), here.toarray(), atol=1e-7 if copies else 1e-12)
 
 
+def test_distances_of_a_device_do_not_cancel_between_far_clusters(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)) + 1e6 * (np.arange(60) % 2)[:, None]
+    here = fuzzy_neighbor_graph(X, 7)
+    monkeypatch.setattr(kernels, "_WITHOUT_FLOAT64", set())
+    with StandInDevice():
+        there = fuzzy_neighbor_graph(X, 7, None, DEVICE)
+    assert_allclose(there.toarray(), here.toarray(), atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["DEC", "PCX", "DCN"])
 def test_first_clusters_on_a_device_with_float64_are_those_of_the_cpu(name):
     here, there, _ = fit_on_both(SMALL[name], data())

@@ -310,6 +310,22 @@ def test_reweighted_loss_is_equation_12():
     assert_allclose(clustering, expected / len(z), atol=1e-6)
 
 
+@pytest.mark.parametrize(("tol", "least"), [(0.0, 30), (1e-3, 5), (1.01, 5)])
+def test_training_ends_when_labels_are_still(blobs, tol, least):
+    model = small(max_epochs=33, tol=tol).fit(blobs[0])
+    rows = [row for row in model.history_ if row["phase"] == "exemplars"]
+    changes = [row["label_change"] for row in rows]
+    assert model.n_epochs_["burn-in"] == 3  # whatever tol is
+    assert least <= len(rows) <= 30
+    if model.stop_reason_["exemplars"] == "tol":
+        assert max(changes[-5:]) < tol
+        others = (changes[i : i + 5] for i in range(len(changes) - 5))
+        assert all(max(some) >= tol for some in others)  # and not before
+    else:
+        assert len(rows) == 30
+    assert (model.stop_reason_["exemplars"] == "tol") == (tol > 0)
+
+
 def test_entropy_and_weights_wait_for_the_end_of_the_burn_in(blobs):
     X, _ = blobs
     X = np.concatenate([X, X[:1].repeat(150, 0)])  # one cluster is large

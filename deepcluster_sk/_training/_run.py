@@ -15,6 +15,7 @@ from deepcluster_sk._training import _distributed as distributed
 from deepcluster_sk._training._callbacks import Progress
 from deepcluster_sk._training._data import Rows
 from deepcluster_sk._training._net import history_rows
+from deepcluster_sk.solvers._arrays import on_exact_device
 
 # Moved copies of each row, where rows are compared; rows that are moved at once: about
 # a batch, as an augmentation expects.
@@ -145,6 +146,11 @@ class Run:
     def apply(self, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """``function`` of the training rows, in chunks and without gradients."""
         return self.net.apply(function, self.rows)
+
+    def exact(self, values: torch.Tensor) -> Any:
+        """Values in float64: where they are if that knows it, else a host's array."""
+        array = values.cpu().numpy().astype(np.float64)
+        return on_exact_device(array, values.device)
 
     @property
     def fitted(self) -> Any:

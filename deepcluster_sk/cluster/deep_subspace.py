@@ -29,7 +29,6 @@ from deepcluster_sk.criteria import (
 )
 from deepcluster_sk.initialization import standardize_data
 from deepcluster_sk.modules import SubspaceAutoencoder
-from deepcluster_sk.solvers._arrays import on_exact_device, on_host
 from deepcluster_sk.solvers._cluster_means import cluster_means
 from deepcluster_sk.solvers._subspaces import (
     affinity,
@@ -377,7 +376,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
                 f"in phase 'self-expression', epoch {epoch}, the embedding in the term "
                 "'self_expression' is not finite"
             )
-        return on_exact_device(Z.cpu().numpy().astype(np.float64), Z.device)
+        return run.exact(Z)
 
     def _phases(self, run):
         standardize_data(run)
@@ -416,7 +415,7 @@ class DeepSubspaceClustering(ReconstructionMixin, BaseDeepClusterer):
         """Cut the graph of the last codes, and fit the clusters' subspaces."""
         run.affinity = affinity(C, self.affinity_mass)
         labels = cut(run.affinity, self.n_clusters, run.random_state)
-        Z = on_host(self._codes(run, run.n_iter))
+        Z = self._codes(run, run.n_iter)
         run.bases = fit_subspaces(Z, labels, self.n_clusters, "auto", run.random_state)
         projections = np.einsum("kdh,kdg->khg", run.bases, run.bases)
         run.module.projections.copy_(torch.from_numpy(projections))

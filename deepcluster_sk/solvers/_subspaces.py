@@ -197,7 +197,7 @@ def fit_subspaces(Z, labels, n_clusters, dimension, random_state):
 
     Parameters
     ----------
-    Z : ndarray of shape (n, h)
+    Z : ndarray or Tensor of shape (n, h)
     labels : ndarray of shape (n,)
     n_clusters : int
     dimension : int or "auto"
@@ -213,6 +213,7 @@ def fit_subspaces(Z, labels, n_clusters, dimension, random_state):
         Orthonormal rows, leading directions first. Those of an empty cluster, and
         those beyond a cluster's size, are zero.
     """
+    Z = on_host(Z)
     h = Z.shape[1]
     sizes = np.bincount(labels, minlength=n_clusters)
     most = dimension
