@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import OneHotEncoder
 
 from deepcluster_sk._threads import threads_for
 from deepcluster_sk._training._callbacks import CosineDecay, StopBelow
@@ -308,14 +309,11 @@ def _memberships(partitions, n_clusters):
     Of many clusters sparse: k-means of a dense table takes time that grows with their
     square. Of few clusters the dense one is faster.
     """
-    columns = [
-        labels.astype(np.int32) + j * n_clusters for j, labels in enumerate(partitions)
-    ]
-    n, m = len(columns[0]), len(columns)
-    index, rows = np.stack(columns, axis=1).ravel(), np.arange(0, n * m + 1, m)
-    shape = n, m * n_clusters
-    table = sparse.csr_array((np.ones(n * m), index, rows.astype(np.int32)), shape)
-    return table if n_clusters > MOST_DENSE else table.toarray()
+    encoder = OneHotEncoder(
+        categories=[np.arange(n_clusters)] * len(partitions),
+        sparse_output=n_clusters > MOST_DENSE,
+    )
+    return encoder.fit_transform(np.column_stack(partitions))
 
 
 def _mixture_labels(P, n_clusters, random_state):
